@@ -1,0 +1,1 @@
+"""The factors λ of an image: identity, expression, lighting and pose, and the noise ε beside them."""
