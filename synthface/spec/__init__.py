@@ -1,0 +1,1 @@
+"""The spec language: YAML in, frozen dataclasses out."""
