@@ -1,0 +1,41 @@
+"""`python -m training <stage> …`: every stage of making the generator."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+
+import click
+
+from synthface.errors import SynthfaceError
+
+#: Stage to "module:command"; a stage is imported when it is called.
+STAGES: Mapping[str, str] = {
+    "morphable": "training.morphable.cli:morphable",
+}
+
+
+class _Stages(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(STAGES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in STAGES:
+            return None
+        module, _, name = STAGES[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.command(cls=_Stages)
+def main() -> None:
+    """Train the generator, stage by stage. Each recipe's header holds its exact command."""
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="python -m training")
+    except SynthfaceError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

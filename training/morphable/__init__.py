@@ -1,0 +1,1 @@
+"""Building the default morphable model and importing others."""

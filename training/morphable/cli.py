@@ -1,0 +1,28 @@
+"""`python -m training morphable …`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def morphable() -> None:
+    """Build the default morphable model, or import another."""
+
+
+@morphable.command("build")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write the model to.")
+@click.option("--num-identities", default=2000, show_default=True, help="Random adults to learn the identity basis from.")
+@click.option("--num-shape", default=80, show_default=True, help="Components to keep.")
+@click.option("--seed", default=0, show_default=True)
+def build_command(out: Path, num_identities: int, num_shape: int, seed: int) -> None:
+    """Build the default model from MakeHuman's head (needs the extra `morphable-build`)."""
+    from training.morphable.build import build
+
+    basis, figures = build(
+        num_identities=num_identities, num_shape=num_shape, seed=seed, report=lambda line: click.echo(line, err=True)
+    )
+    basis.save(out)
+    click.echo(f"{out}: {figures}")
