@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-
-def _light(azimuth: float, elevation: float, intensity: float, kelvin: float | None = None) -> dict[str, Any]:
-    light: dict[str, Any] = {"azimuth": azimuth, "elevation": elevation, "intensity": intensity}
-    return light if kelvin is None else {**light, "colour_temperature": kelvin}
+from synthface.factors.lighting import PRESETS
 
 
-#: Portrait photography's classic arrangements. Degrees, kelvin; azimuth > 0 from the image's right.
-LIGHT_PRESETS: dict[str, dict[str, Any]] = {
-    "frontal": {"ambient": 0.4, "lights": [_light(0, 5, 0.6)]},
-    "butterfly": {"ambient": 0.25, "lights": [_light(0, 50, 0.85)]},
-    "loop": {"ambient": 0.25, "lights": [_light(35, 30, 0.8)]},
-    "rembrandt": {"ambient": 0.15, "lights": [_light(50, 45, 0.9)]},
-    "split": {"ambient": 0.1, "lights": [_light(90, 5, 1.0)]},
-    "broad": {"ambient": 0.3, "lights": [_light(-40, 20, 0.7), _light(40, 10, 0.25)]},
-    "rim": {"ambient": 0.2, "lights": [_light(150, 25, 1.0), _light(-150, 25, 1.0)]},
-    "overcast": {"ambient": 0.6, "lights": [_light(0, 80, 0.4, 7000)]},
-    "underlight": {"ambient": 0.15, "lights": [_light(0, -50, 0.8)]},
-    "sunset": {"ambient": 0.25, "lights": [_light(65, 10, 0.9, 3000), _light(-60, 40, 0.2, 9000)]},
-}
+def _rig(ambient: float, lights: Sequence[tuple[float, float, float, float | None]]) -> dict[str, Any]:
+    names = ("azimuth", "elevation", "intensity", "colour_temperature")
+    described = [{k: v for k, v in zip(names, light, strict=True) if v is not None} for light in lights]
+    return {"ambient": ambient, "lights": described}
+
+
+#: Preset to its ambient light and lights.
+LIGHT_PRESETS: dict[str, dict[str, Any]] = {name: _rig(*preset) for name, preset in PRESETS.items()}
 
 #: Stands in for a whole factor that the spec leaves out, where the generator has no prior for it.
 FACTOR_DEFAULTS: dict[str, Any] = {

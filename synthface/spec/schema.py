@@ -203,23 +203,32 @@ def sound_part(data: Any, findings: Sequence[Finding]) -> dict[str, Any]:
     kept = copy.deepcopy(dict(data))
     faults: Sequence[Finding] = findings
     while faults:
-        removed = [_remove(kept, finding.place) for finding in faults]
-        faults = [f for f in schema_findings(kept) if f.place] if any(removed) else []
+        targets = {_target(kept, finding.place) for finding in faults} - {()}
+        for target in targets:
+            _remove(kept, target)
+        faults = [f for f in schema_findings(kept) if len(f.place) > 1] if targets else []
     return kept
 
 
-def _remove(data: dict[str, Any], place: Place) -> bool:
-    """Delete the value at `place`; inside a list, the whole list, because its neighbours would change their places."""
-    while place and any(isinstance(step, int) for step in place):
-        place = place[: next(i for i, step in enumerate(place) if isinstance(step, int))]
+def _target(data: Mapping[str, Any], place: Place) -> Place:
+    """What to remove for a fault at `place`: it, the whole list around it (its neighbours would change their places),
+    or what lacks it."""
+    steps = [i for i, step in enumerate(place) if isinstance(step, int)]
+    place = place[: steps[0]] if steps else place
+    parent: Any = data
+    for number, step in enumerate(place):
+        if not isinstance(parent, Mapping) or step not in parent:
+            return place[:number]
+        parent = parent[step]
+    return place
+
+
+def _remove(data: dict[str, Any], place: Place) -> None:
+    """Delete the value at `place`, and what it leaves empty-handed: a leaf without a distribution."""
     parent: Any = data
     for step in place[:-1]:
-        if not isinstance(parent, Mapping) or step not in parent:
-            return True
-        parent = parent[step]
-    if not place or not isinstance(parent, dict):
-        return False
-    parent.pop(place[-1], None)
-    if len(place) > 1 and set(parent) <= {"per", "weight"}:
-        _remove(data, place[:-1])
-    return True
+        parent = parent.get(step) if isinstance(parent, dict) else None
+    if isinstance(parent, dict):
+        parent.pop(place[-1], None)
+        if len(place) > 1 and parent and set(parent) <= {"per", "weight"}:
+            _remove(data, place[:-1])
