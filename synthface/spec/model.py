@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     from synthface.errors import SpecProblem
     from synthface.spec.distributions import Distribution
@@ -138,14 +141,16 @@ class Environment:
 
     Args:
         file: the image, linear (`.hdr`, `.exr`) or sRGB (`.png`, `.jpg`).
-        rotate: degrees about the vertical axis.
+        rotate: degrees about the vertical axis, > 0 moves the light towards the image's right.
         intensity: factor on its radiance.
+        sh: the map as spherical harmonics before rotation, 3 × 9; the loader reads them from the file.
         frame: what it turns with.
     """
 
     file: FileRef
     rotate: Leaf
     intensity: Leaf
+    sh: tuple[tuple[float, ...], ...] = field(compare=False, repr=False)
     frame: Frame = "camera"
 
 
@@ -251,12 +256,16 @@ class Joint:
     Args:
         table: a .csv or .parquet file.
         columns: leaf path to the table's column.
-        weight: the column of row weights; None: all alike.
+        values: (R, C), the rows, in the order of `columns`; the loader reads them from the file.
+        weights: (R,), summing to 1; None: all rows alike.
+        weight: the column of row weights.
         per: how often a row is drawn.
     """
 
     table: FileRef
     columns: Mapping[str, str]
+    values: npt.NDArray[np.float64] = field(compare=False, repr=False)
+    weights: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
     weight: str | None = None
     per: Per = "image"
 
