@@ -32,8 +32,13 @@ PUPIL_DISTANCE_DM = 0.63
 #: How far the origin lies behind the tip of the nose, dm: about the middle of the visible face.
 ORIGIN_BEHIND_NOSE_DM = 0.85
 NUM_DENSE_LANDMARKS = 400
+#: The actions that leave the lips closed. Taking out the others as well would part the lips of neutral faces.
+CLOSED_ACTIONS = (
+    *("brow_", "cheek_squint", "eye_squint", "eye_wide", "mouth_dimple", "mouth_frown", "mouth_left", "mouth_press"),
+    *("mouth_pucker", "mouth_right", "mouth_smile", "mouth_stretch", "nose_sneer"),
+)
 #: Displacement (dm, RMS over the region) below which an expression's part of identity isn't taken out.
-_RIDGE = 0.01
+_RIDGE = 0.02
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def build(
     aligned = align(head.vertices + displacement.reshape(num_identities, -1, 3), face_vertices(head))
     names, actions = read_expressions(data, head)
     report("taking out what expressions can do")
-    cleaned, share = without_expression(aligned, actions, mouth_and_eyes(head))
+    closed = np.array([name.startswith(CLOSED_ACTIONS) for name in names])
+    cleaned, share = without_expression(aligned, actions[closed], mouth_and_eyes(head))
     mean, components, variance = principal_components(cleaned.reshape(num_identities, -1), num_shape)
     mean, components = mean.reshape(-1, 3), components.reshape(num_shape, -1, 3)
     scale, origin = canonical_frame(mean, head)

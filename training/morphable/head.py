@@ -44,11 +44,13 @@ PARTS = (
 PART = {name: number for number, name in enumerate(PARTS)}
 
 #: The box of the base mesh (dm) that becomes the head: down to the collar.
-_FLOOR, _HALF_WIDTH = 5.55, 1.2
+_FLOOR, _HALF_WIDTH = 5.5, 1.9
 #: Eyeball rings, degrees from the optical axis; the pupil ends between the third and fourth, the iris at 25.5.
 _RINGS = np.array([4.0, 7.0, 9.5, 10.5, 14.0, 18.0, 22.0, 24.8, 26.2, 30.0, 37.0, 46.0, 58.0, 72.0, 88.0, 105.0])
 _PUPIL_DEG, _IRIS_DEG = 10.0, 25.5
 _SEGMENTS = 28
+#: The base mesh's teeth show between closed lips; this far back (dm) they don't.
+_TEETH_BACK = 0.14
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def cut_head(base: BaseMesh, data: Path) -> Head:
     uv_faces = np.concatenate([piece.uv_faces + start for piece, start in zip(pieces, uv_starts, strict=False)])
     uv = np.concatenate([piece.uv for piece in pieces])
     vertices = matrix @ base.vertices
+    teeth = slice(starts[3], starts[5])
+    vertices[teeth, 2] -= _TEETH_BACK
     num_body = body.matrix.shape[0]
     body_masks = {name: _per_vertex(body, mask, num_body) for name, mask in masks.items()}
     angle = np.full(len(vertices), -1.0)

@@ -20,8 +20,8 @@ _ANCESTRIES = ("african", "asian", "caucasian")
 #: Targets that move or tilt the whole head: the alignment takes them out again. Pointed ears are for elves.
 _LEFT_OUT = ("head-trans", "head-angle", "asymm-", "ear-shape-pointed", "head-age")
 #: Standard deviation of an axis's coefficient, by region; 1 is the target at full strength, a caricature.
-_DEVIATION = {"asym": 0.18, "neck": 0.22, "ears": 0.30, "eyes": 0.30, "head": 0.28}
-_DEFAULT_DEVIATION = 0.32
+_DEVIATION = {"asym": 0.08, "neck": 0.15, "ears": 0.22, "eyes": 0.20, "head": 0.22, "mouth": 0.20}
+_DEFAULT_DEVIATION = 0.24
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def read_identity_targets(folder: Path, matrix: csr_matrix) -> IdentityTargets:
 def sample_identities(targets: IdentityTargets, count: int, *, rng: np.random.Generator) -> F64:
     """Displacements (count, 3V) of random adults from the base mesh."""
     gender = _two_way(rng.beta(0.6, 0.6, count))
-    age = _two_way(rng.beta(0.9, 1.6, count))
-    muscle, weight = (_three_way(np.clip(rng.normal(0, 0.45, count), -1, 1)) for _ in range(2))
+    age = _two_way(rng.beta(0.8, 2.2, count))
+    muscle, weight = (_three_way(np.clip(rng.normal(0, 0.35, count), -1, 1)) for _ in range(2))
     ancestry = rng.dirichlet([0.6] * 3, count)
     macro = np.einsum("ng,na,nm,nw,gamwv->nv", gender, age, muscle, weight, targets.universal, optimize=True)
     macro += np.einsum("nr,ng,na,rgav->nv", ancestry, gender, age, targets.ancestry, optimize=True)
@@ -92,7 +92,7 @@ def _details(targets: IdentityTargets, count: int, rng: np.random.Generator) -> 
     """Detail axes: twins on the two sides share most of their coefficient; faces are nearly symmetric."""
     shared = rng.normal(size=(count, targets.twin.max() + 1))[:, targets.twin]
     own = rng.normal(size=(count, len(targets.twin)))
-    coefficients = np.clip((0.97 * shared + 0.24 * own), -2.5, 2.5) * targets.deviation
+    coefficients = np.clip((0.98 * shared + 0.2 * own), -2.5, 2.5) * targets.deviation
     coefficients = np.where(targets.one_sided, np.abs(coefficients) * 0.6, coefficients)
     return np.maximum(coefficients, 0) @ targets.details[:, 0] + np.maximum(-coefficients, 0) @ targets.details[:, 1]
 

@@ -17,7 +17,7 @@ from training.morphable.head import PART, Head
 F64 = npt.NDArray[np.float64]
 
 #: Base tone at −2.4 and +2.4 standard deviations: deep brown and very fair skin, linear RGB.
-DARKEST, LIGHTEST, REACH = np.array([0.034, 0.0195, 0.0135]), np.array([0.705, 0.512, 0.412]), 2.4
+DARKEST, LIGHTEST, REACH = np.array([0.050, 0.0205, 0.0095]), np.array([0.84, 0.58, 0.435]), 2.4
 _D65 = np.array([0.95047, 1.0, 1.08883])
 _XYZ_FROM_RGB = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -80,7 +80,7 @@ def paint_head(head: Head, brow_points: F64) -> Paint:
     pattern *= 1 - lips[:, None] * np.array([0.10, 0.48, 0.40])
     pattern *= 1 - 0.55 * nostril[:, None]
     pattern *= 1 - lash[:, None] * np.array([0.72, 0.76, 0.78])
-    pattern *= 1 - brow[:, None] * np.array([0.62, 0.66, 0.68])
+    pattern *= 1 - brow[:, None] * np.array([0.72, 0.74, 0.74])
     pattern *= 1 - hair[:, None] * np.array([0.66, 0.66, 0.64])
     mean, tone = pattern * tone_mean, pattern * tone_step
     rest = _fixed_colours(head, part)
@@ -90,12 +90,12 @@ def paint_head(head: Head, brow_points: F64) -> Paint:
     components = np.stack(
         [
             tone,
-            _tint(red * skinlike, mean, [0.03, -0.10, -0.09]),
-            _tint(lips * skinlike, mean, [-0.10, -0.22, -0.18]),
-            _tint(brow * skinlike, mean, [-0.35, -0.36, -0.36]),
+            _tint(red * skinlike, mean, [0.01, -0.035, -0.03]),
+            _tint(lips * skinlike, mean, [-0.02, -0.055, -0.045]),
+            _tint(brow * skinlike, mean, [-0.11, -0.11, -0.10]),
             _iris_component(head, part),
-            _tint(hair * skinlike, mean, [-0.30, -0.30, -0.28]),
-            _tint(beard * skinlike, mean, [-0.11, -0.09, -0.07]),
+            _tint(hair * skinlike, mean, [-0.12, -0.11, -0.10]),
+            _tint(beard * skinlike, mean, [-0.028, -0.022, -0.016]),
         ]
     )
     forehead = (np.abs(x) < 0.45) & (np.abs(y - 7.72) < 0.10) & (z > 1.0) & (hair < 0.01) & (brow < 0.01)
@@ -129,8 +129,8 @@ def _fixed_colours(head: Head, part: dict[str, F64]) -> F64:
     vein = np.clip((angle - 40) / 40, 0, 1)[:, None]
     sclera = np.array([0.70, 0.66, 0.63]) * (1 - vein) + np.array([0.52, 0.34, 0.32]) * vein
     colour[white] = sclera[white]
-    colour[(angle >= 0) & (angle < 26)] = (0.085, 0.047, 0.025)
-    colour[(angle >= 12) & (angle < 17)] = (0.105, 0.058, 0.03)
+    colour[(angle >= 0) & (angle < 26)] = (0.100, 0.072, 0.056)
+    colour[(angle >= 12) & (angle < 17)] = (0.125, 0.090, 0.066)
     colour[(angle >= 24) & (angle < 26)] = (0.03, 0.018, 0.012)
     colour[(angle >= 0) & (angle < 10)] = (0.004, 0.004, 0.004)
     return colour
@@ -139,19 +139,22 @@ def _fixed_colours(head: Head, part: dict[str, F64]) -> F64:
 def _iris_component(head: Head, part: dict[str, F64]) -> F64:
     """From brown towards grey-blue; darker browns the other way."""
     ring = (head.eye_angle_deg >= 10) & (head.eye_angle_deg < 24)
-    return ring[:, None] * np.array([0.022, 0.040, 0.052])
+    return ring[:, None] * np.array([0.008, 0.019, 0.020])
 
 
 def _brow(head: Head, points: F64) -> F64:
     """1 on the brows, tapering to 0 over their outline."""
     nearest = np.full(len(head.vertices), np.inf)
-    for line in points:
+    # Landmarks follow the brow's upper edge; its middle lies lower at the temple and not at all at the nose.
+    lift = np.zeros((5, 3))
+    lift[:, 1] = (-0.005, -0.012, -0.012, -0.005, 0.028)
+    for line in (points[0] + lift, points[1] + lift[::-1]):
         for k in range(len(line) - 1):
             a, b = line[k], line[k + 1]
             t = np.clip((head.vertices - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)
             offset = head.vertices - a - t[:, None] * (b - a)
             # Thinner towards the temple, and wider along the arch than across it.
-            width = 0.062 - 0.022 * abs((k + t) / (len(line) - 1) - 0.35)
+            width = 0.034 - 0.014 * abs((k + t) / (len(line) - 1) - 0.35)
             nearest = np.minimum(nearest, np.linalg.norm(offset, axis=1) / width)
     return np.clip(1.55 - nearest, 0, 1) ** 0.8
 
