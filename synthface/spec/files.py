@@ -115,16 +115,16 @@ def _numbers(table: Any, name: str, column: str) -> F64:
         raise UnusableFileError(f"column {column!r} of {name!r} isn't all numbers") from None
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
-        raise UnusableFileError(f"column {column!r} of {name!r} has no finite number in row {row}; fill it or drop the row")
+        raise UnusableFileError(
+            f"column {column!r} of {name!r} has no finite number in row {row}; fill or drop the row"
+        )
     return values
 
 
 def _read_radiance(ref: FileRef) -> F64:
     """Linear RGB (H, W, 3) of an equirectangular image."""
-    if ref.path.suffix.lower() in (".hdr", ".exr"):
-        pixels = _read_float_image(ref)
-    else:
-        pixels = _decoded(_read_image(ref))
+    is_float = ref.path.suffix.lower() in (".hdr", ".exr")
+    pixels = _read_float_image(ref) if is_float else _decoded(_read_image(ref))
     if pixels.ndim != 3 or pixels.shape[2] < 3 or not np.isfinite(pixels).all():
         raise UnusableFileError(f"{ref.name!r} isn't an RGB picture of finite values")
     if abs(pixels.shape[1] - 2 * pixels.shape[0]) > 2:

@@ -71,7 +71,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Pose:
-    """Head rotation in degrees: yaw > 0 turns to the image's right, pitch > 0 looks down, roll > 0 counter-clockwise."""
+    """Head rotation, degrees: yaw > 0 turns to the image's right, pitch > 0 looks down, roll > 0 counter-clockwise."""
 
     yaw: Leaf
     pitch: Leaf
@@ -110,7 +110,7 @@ class ExpressionMixture:
 
 @dataclass(frozen=True)
 class Light:
-    """A directional light. Degrees; intensity 1 = a white albedo facing it reads 1; temperature in kelvin, None: white."""
+    """A directional light. Degrees; at intensity 1 a white albedo facing it reads 1; kelvin, None: white."""
 
     azimuth: Leaf
     elevation: Leaf
@@ -374,8 +374,8 @@ class Shards:
 
     Args:
         samples: per shard.
-        order: `identity`: an identity's images side by side; `shuffled`: the rows of a split in a keyed random order, so
-            that reading shards one after another is as good as shuffling, which training wants.
+        order: `identity`: an identity's images side by side; `shuffled`: the rows of a split in a keyed random order,
+            so that reading shards one after another is as good as shuffling, which training wants.
     """
 
     samples: int = 10_000
@@ -467,6 +467,16 @@ class Spec:
         for number, post in enumerate(self.output.post):
             yield f"output.post[{number}].{post.kind}", post.value
 
+    def files(self) -> tuple[FileRef, ...]:
+        """Every file that the spec names, once each."""
+        found = [joint.table for joint in self.joint]
+        for factors in (self.factors, *(condition.factors for condition in self.conditions)):
+            if isinstance(factors.lighting, Environment):
+                found.append(factors.lighting.file)
+        leaves = (leaf for _, leaf in self._all_leaves())
+        found += [ref for leaf in leaves for ref in _files_of(leaf.distribution)]
+        return tuple(dict.fromkeys(found))
+
     @staticmethod
     def from_dict(document: Mapping[str, Any], *, folder: str | Path = ".") -> Spec:
         """A spec from plain data. Raises SpecError with every problem; file names are relative to `folder`."""
@@ -513,3 +523,10 @@ class Spec:
         from synthface.spec.loader import replaced
 
         return replaced(self, {**(changes or {}), **top_level})
+
+
+def _files_of(distribution: Distribution) -> Iterator[FileRef]:
+    for _, component in getattr(distribution, "components", ()):
+        yield from _files_of(component)
+    if isinstance(found := getattr(distribution, "file", None), FileRef):
+        yield found

@@ -6,6 +6,7 @@ duplicate key, expands anchors without bound and forgets where plain scalars sto
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -51,7 +52,7 @@ class Document:
     findings: list[Finding] = field(default_factory=list)
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """Reading can't go on; the finding says why."""
 
     def __init__(self, message: str, position: Position) -> None:
@@ -91,7 +92,7 @@ def read_text(text: str) -> Document:
         root = _Composer(text, document.findings).compose()
         if root is not None:
             document.data = _Expander(document).expand((), root, root.position, 0)
-    except _Stop as stop:
+    except _StopError as stop:
         document.findings.append(stop.finding)
     except YAMLError as error:
         document.findings.append(_syntax_finding(error, text))
@@ -115,13 +116,13 @@ class _Composer:
         for event in self._events:
             if isinstance(event, (AliasEvent, ScalarEvent, MappingStartEvent, SequenceStartEvent)):
                 if root is not None:
-                    raise _Stop("a second document starts here; a spec is one document, without `---` in it", _at(event))
+                    raise _StopError("a second document starts here; a spec is one document", _at(event))
                 root = self._node(event, 0)
         return root
 
     def _node(self, event: Any, depth: int) -> _Node:
         if depth > MAX_DEPTH:
-            raise _Stop(f"nested deeper than {MAX_DEPTH} levels; no spec needs that", _at(event))
+            raise _StopError(f"nested deeper than {MAX_DEPTH} levels; no spec needs that", _at(event))
         if isinstance(event, AliasEvent):
             return self._aliased(event)
         self._check_tag(event)
@@ -137,7 +138,7 @@ class _Composer:
 
     def _aliased(self, event: Any) -> _Node:
         if event.anchor not in self._anchors:
-            raise _Stop(f"the alias *{event.anchor} has no finished anchor &{event.anchor} before it", _at(event))
+            raise _StopError(f"the alias *{event.anchor} has no finished anchor &{event.anchor} before it", _at(event))
         return self._anchors[event.anchor]
 
     def _check_tag(self, event: Any) -> None:
@@ -175,13 +176,15 @@ class _Expander:
     def expand(self, place: Place, node: _Node, key_position: Position, depth: int) -> Any:
         self._num_values += 1
         if self._num_values > MAX_VALUES or depth > MAX_DEPTH:
-            raise _Stop(f"more than {MAX_VALUES} values or {MAX_DEPTH} levels once anchors are expanded", node.position)
+            raise _StopError(
+                f"more than {MAX_VALUES} values or {MAX_DEPTH} levels once anchors are expanded", node.position
+            )
         self._document.positions[place] = (key_position, node.position)
         if node.items is not None:
             return [self.expand((*place, i), item, item.position, depth + 1) for i, item in enumerate(node.items)]
         if node.pairs is not None:
             return self._mapping(place, node.pairs, depth)
-        if isinstance(node.scalar, float) and abs(node.scalar) in (float("inf"),) or node.scalar != node.scalar:
+        if isinstance(node.scalar, float) and not math.isfinite(node.scalar):
             self._report(place, f"found {node.scalar}; numbers must be finite", node.position)
         return node.scalar
 
@@ -197,7 +200,8 @@ class _Expander:
                 self._report(place, "merge keys (<<) aren't part of YAML 1.2; repeat the values", key.position)
             elif name in first:
                 line = first[name][0]
-                self._report((*place, name), f"the key {name!r} is here twice, first on line {line}; keep one", key.position)
+                message = f"the key {name!r} is here twice, first on line {line}; keep one"
+                self._report((*place, name), message, key.position)
             else:
                 first[name] = key.position
                 result[name] = self.expand((*place, name), value, key.position, depth + 1)

@@ -10,7 +10,6 @@ from importlib.resources import files
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 
 from synthface.spec.names import ARKIT_ACTIONS, EXPRESSION_ALIASES, FACTOR_NAMES, nearest
 from synthface.spec.reader import Finding, Place
@@ -92,7 +91,8 @@ def _clipped(text: str, length: int = 60) -> str:
     return flat if len(flat) <= length else flat[: length - 1] + "…"
 
 
-def _in_words(error: ValidationError) -> Iterator[Finding]:
+def _in_words(error: Any) -> Iterator[Finding]:
+    """A jsonschema ValidationError in our words. Any, because its fields are typed as perhaps unset."""
     place: Place = tuple(error.absolute_path)
     if "propertyNames" in error.absolute_schema_path:
         name = str(error.instance)
@@ -128,7 +128,7 @@ def _described(schema: Mapping[str, Any], key: str) -> str:
     return f": {description}" if description else ""
 
 
-def _about_value(error: ValidationError) -> str:
+def _about_value(error: Any) -> str:
     found, rule, limit = shown(error.instance), str(error.validator), error.validator_value
     if rule == "type":
         return f"found {found}; allowed: {_types(error)}{_quoted_number(error)}"
@@ -154,19 +154,19 @@ def _about_value(error: ValidationError) -> str:
     return f"found {found}; {words.get(rule, error.message)}{_meaning(error)}"
 
 
-def _types(error: ValidationError) -> str:
+def _types(error: Any) -> str:
     kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
     if kinds == ["number", "object"]:
         return "a number, or one distribution such as {uniform: [low, high]}"
     return " or ".join(_TYPE_WORDS[kind] for kind in kinds) + _meaning(error)
 
 
-def _meaning(error: ValidationError) -> str:
+def _meaning(error: Any) -> str:
     description = error.schema.get("description") if isinstance(error.schema, Mapping) else None
     return f" ({description.rstrip('.')})" if description else ""
 
 
-def _quoted_number(error: ValidationError) -> str:
+def _quoted_number(error: Any) -> str:
     try:
         float(error.instance)
     except (TypeError, ValueError):
@@ -174,7 +174,7 @@ def _quoted_number(error: ValidationError) -> str:
     return "; remove the quotes" if isinstance(error.instance, str) else ""
 
 
-def _about_const(error: ValidationError) -> str:
+def _about_const(error: Any) -> str:
     if tuple(error.absolute_path) == ("version",):
         return (
             f"found {shown(error.instance)}; this synthface reads version 1. Write `version: 1`, or install the "
@@ -183,7 +183,7 @@ def _about_const(error: ValidationError) -> str:
     return f"found {shown(error.instance)}; allowed: {_plain(error.validator_value)}{_meaning(error)}"
 
 
-def _at_least(error: ValidationError) -> str:
+def _at_least(error: Any) -> str:
     properties = sorted(error.schema.get("properties", {}))
     least = f"at least {error.validator_value} of them"
     return f"{least}: {listed(properties)}" if properties else least
