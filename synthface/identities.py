@@ -1,0 +1,181 @@
+"""Who the images show: identity coefficients by number, and the table that records or reuses them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synthface.errors import DatasetError
+from synthface.factors.types import AttributeAxis, FactorLayout
+from synthface.seeding import normals, stream_uniforms
+from synthface.spec.model import Spec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
+#: Identities per row group of `identities.parquet`.
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class IdentityTable:
+    """Identities of an earlier dataset.
+
+    Args:
+        shape: (I, Ks) coefficients of geometry.
+        albedo: (I, Kt) coefficients of skin colour.
+        attributes: name to (I,) values.
+        digest: SHA-256 of the content.
+        source: where it was read.
+    """
+
+    shape: F32
+    albedo: F32
+    attributes: Mapping[str, npt.NDArray[np.float64]]
+    digest: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.shape)
+
+
+def identity_factors(
+    spec: Spec, layout: FactorLayout, identity: I64, reused: IdentityTable | None = None
+) -> tuple[F32, F32, dict[str, npt.NDArray[np.float64]]]:
+    """Shape (N, Ks), albedo (N, Kt) and attributes of identities (N,).
+
+    Coefficients are standard normal times the prior's scale; an attribute then overwrites the components it stands on.
+    """
+    if reused is not None:
+        chosen = {name: values[identity] for name, values in reused.attributes.items()}
+        return reused.shape[identity], reused.albedo[identity], chosen
+    scale = spec.identities.sample.scale
+    shape = scale * normals(spec.seed, "identity.shape", identity, layout.num_shape)
+    albedo = scale * normals(spec.seed, "identity.albedo", identity, layout.num_albedo)
+    attributes: dict[str, npt.NDArray[np.float64]] = {}
+    for name, leaf in spec.identities.attributes.items():
+        index = identity if leaf.per == "identity" else np.zeros_like(identity)
+        u = stream_uniforms(spec.seed, (f"identities.attributes.{name}",), index)[:, 0]
+        attributes[name] = leaf.distribution.ppf(u)
+        apply_attribute(layout.attributes[name], attributes[name], shape, albedo)
+    for name in layout.attributes:
+        if name not in attributes:
+            attributes[name] = read_attribute(layout.attributes[name], shape, albedo)
+    return shape.astype(np.float32), albedo.astype(np.float32), attributes
+
+
+def apply_attribute(
+    axis: AttributeAxis, values: npt.NDArray[np.float64], shape: npt.NDArray[Any], albedo: npt.NDArray[Any]
+) -> None:
+    """Set an attribute: overwrite its components in `shape` or `albedo` (N, K), in place."""
+    target = albedo if axis.space == "albedo" else shape
+    for column, component in enumerate(axis.components):
+        target[:, component] = np.interp(values, axis.values, axis.coefficients[:, column])
+
+
+def read_attribute(
+    axis: AttributeAxis, shape: npt.NDArray[Any], albedo: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """The attribute's value (N,) of given coefficients, held at the ends of its scale; by its first component."""
+    target = albedo if axis.space == "albedo" else shape
+    coefficients = axis.coefficients[:, 0]
+    if coefficients[0] > coefficients[-1]:
+        return np.interp(target[:, axis.components[0]], coefficients[::-1], axis.values[::-1])
+    return np.interp(target[:, axis.components[0]], coefficients, axis.values)
+
+
+def identity_schema(layout: FactorLayout) -> pa.Schema:
+    """Columns of `identities.parquet`."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("identity", pa.int64(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("shape", pa.list_(pa.float32(), layout.num_shape), nullable=False),
+            pa.field("albedo", pa.list_(pa.float32(), layout.num_albedo), nullable=False),
+            *(pa.field(name, pa.float64(), nullable=False) for name in sorted(layout.attributes)),
+        ]
+    )
+
+
+def identity_batches(
+    spec: Spec, layout: FactorLayout, splits: list[tuple[str, int, int]], reused: IdentityTable | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `identities.parquet`, a bounded number at a time; `splits` are (name, first, last) identities."""
+    import pyarrow as pa
+
+    schema = identity_schema(layout)
+    for split, first, last in splits:
+        for start in range(first, last, _ROWS):
+            identity = np.arange(start, min(start + _ROWS, last))
+            shape, albedo, attributes = identity_factors(spec, layout, identity, reused)
+            arrays = [
+                pa.array(identity),
+                pa.array([split] * len(identity)),
+                pa.FixedSizeListArray.from_arrays(pa.array(shape.ravel()), layout.num_shape),
+                pa.FixedSizeListArray.from_arrays(pa.array(albedo.ravel()), layout.num_albedo),
+                *(pa.array(attributes[name], pa.float64()) for name in sorted(layout.attributes)),
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def identity_digest(spec: Spec, layout: FactorLayout, reused: IdentityTable | None) -> str:
+    """What decides every identity of a dataset: reused ones by content, drawn ones by their rule."""
+    if reused is not None:
+        return reused.digest
+    rule = {
+        "seed": spec.seed,
+        "count": spec.identities.count,
+        "identities": spec.to_dict()["identities"],
+        "num_shape": layout.num_shape,
+        "num_albedo": layout.num_albedo,
+    }
+    return hashlib.sha256(json.dumps(rule, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_identities(content: bytes, source: str, layout: FactorLayout, count: int) -> IdentityTable:
+    """The identities of an earlier dataset, from the bytes of its `identities.parquet`.
+
+    Raises:
+        DatasetError: it isn't such a table, comes from a generator with another layout, or has too few identities.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+    except pa.ArrowException as error:
+        raise DatasetError(f"{source}: not a Parquet table ({error}); copy the dataset anew") from error
+    wanted = identity_schema(layout)
+    if not table.schema.equals(wanted):
+        theirs = {field.name: str(field.type) for field in table.schema}
+        ours = {field.name: str(field.type) for field in wanted}
+        differing = sorted(set(theirs.items()) ^ set(ours.items()))
+        raise DatasetError(
+            f"{source}: its identities don't fit this generator ({differing[0][0]}: {differing[0][1]}); "
+            "reuse identities with the generator that made them"
+        )
+    if table.num_rows < count:
+        raise DatasetError(f"{source}: has {table.num_rows} identities, the spec asks for {count}; lower identities.count")
+
+    def matrix(name: str, width: int) -> F32:
+        flat = table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(-1, width).astype(np.float32)
+
+    return IdentityTable(
+        shape=matrix("shape", layout.num_shape),
+        albedo=matrix("albedo", layout.num_albedo),
+        attributes={name: table.column(name).to_numpy() for name in sorted(layout.attributes)},
+        digest=hashlib.sha256(content).hexdigest(),
+        source=source,
+    )
