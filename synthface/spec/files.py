@@ -115,9 +115,7 @@ def _numbers(table: Any, name: str, column: str) -> F64:
         raise UnusableFileError(f"column {column!r} of {name!r} isn't all numbers") from None
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
-        raise UnusableFileError(
-            f"column {column!r} of {name!r} has no finite number in row {row}; fill or drop the row"
-        )
+        raise UnusableFileError(f"column {column!r} of {name!r} has no finite number in row {row}; fill or drop it")
     return values
 
 

@@ -11,7 +11,7 @@ from synthface.errors import SpecError, SpecProblem
 from synthface.spec.build import build_spec
 from synthface.spec.checks import value_findings
 from synthface.spec.files import SpecFiles
-from synthface.spec.model import DEFAULT_CONDITION, Source, Spec
+from synthface.spec.model import Source, Spec
 from synthface.spec.names import nearest
 from synthface.spec.plain import plain_data
 from synthface.spec.reader import Document, Finding, Place, Position, read_bytes, read_text
@@ -100,7 +100,7 @@ def _checked(document: Document, source: Source) -> Spec:
         findings += found
         if spec is not None and not findings:
             return spec
-    raise SpecError(_problems(findings, source))
+    raise SpecError(problems_from(findings, source))
 
 
 def _built(data: Any, faulty: Sequence[Finding], files: SpecFiles, source: Source) -> tuple[Spec | None, list[Finding]]:
@@ -128,9 +128,9 @@ def _with_stand_ins(sound: Mapping[str, Any]) -> dict[str, Any]:
     return {**required, **sound}
 
 
-def _problems(findings: Sequence[Finding], source: Source) -> list[SpecProblem]:
-    problems = {_problem(finding, source) for finding in findings}
-    return sorted(problems)
+def problems_from(findings: Sequence[Finding], source: Source) -> tuple[SpecProblem, ...]:
+    """Findings with file, line and column, in the order of the file, each once."""
+    return tuple(sorted({_problem(finding, source) for finding in findings}))
 
 
 def _problem(finding: Finding, source: Source) -> SpecProblem:
@@ -152,6 +152,3 @@ def dotted(place: Place) -> str:
     """`factors.expression.mixture[1].weight`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
     return " ".join(text.lstrip(".").split())[:200]
-
-
-__all__ = ["DEFAULT_CONDITION", "dotted", "load_spec", "position_of", "problems_of", "replaced", "spec_from_mapping"]
