@@ -34,6 +34,7 @@ def relation_findings(spec: Spec, data: Mapping[str, Any], broken: frozenset[str
         (_joints_and_correlations, {"joint", "correlate"}),
         (_designs, {"design", "images_per_identity", "conditions"}),
         (_splits, {"splits"}),
+        (_split_sizes, {"splits", "identities", "count"}),
         (_pairs, {"pairs", "splits", "conditions", "design"}),
         (_pair_capacity, {"pairs", "splits", "conditions", "images_per_identity", "identities", "count", "design"}),
         (_post, {"output"}),
@@ -100,9 +101,13 @@ def _splits(spec: Spec, data: Mapping[str, Any]) -> Iterator[Finding]:
     if abs(total - 1) > 1e-6:
         sum_ = " + ".join(shown(share) for share in spec.splits.values())
         yield Finding(("splits",), f"the shares sum to {total:.6g} ({sum_}); allowed: 1", on_key=True)
-    elif len(spec.splits) > spec.identities.count:
-        message = f"{len(spec.splits)} splits need {len(spec.splits)} identities; there are {spec.identities.count}"
-        yield Finding(("splits",), message, on_key=True)
+
+
+def _split_sizes(spec: Spec, data: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, share in spec.splits.items():
+        if share * spec.identities.count < 1 - 1e-6:
+            message = f"found {shown(share)} of {spec.identities.count} identities, which is less than one"
+            yield Finding(("splits", name), f"{message}; take a larger share or more identities")
 
 
 # --------------------------------------------------------------------------------------------------------- leaf names
