@@ -92,7 +92,10 @@ def sample(plan: Plan, index: npt.ArrayLike) -> Samples:
         noise=drawn.noise.astype(np.float32),
     )
     columns = {**_planned(plan, rows), **_requested(plan, factors, attributes), **drawn.columns}
-    return Samples(rows, factors, {column.name: columns[column.name] for column in columns_of(plan)})
+    declared = columns_of(plan)
+    # A lamp that none of these rows' conditions has: its columns are 0, as the declaration says.
+    absent = np.zeros(len(rows.index), np.float32)
+    return Samples(rows, factors, {column.name: columns.get(column.name, absent) for column in declared})
 
 
 # ------------------------------------------------------------------------------------------------------ one stratum
@@ -161,7 +164,8 @@ def _vary(
         base.sh[where] = drawn.sh
     for name in drawn.columns:
         if _factor_of_column(name) == factor:
-            base.columns[name][where] = drawn.columns[name]
+            column = base.columns.setdefault(name, np.zeros(len(base.noise), np.float32))
+            column[where] = drawn.columns[name]
 
 
 def _factor_of_column(name: str) -> str:

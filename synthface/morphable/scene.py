@@ -9,9 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from synthface.errors import MorphableModelError
 from synthface.factors.types import FactorBatch
 from synthface.morphable import camera
 from synthface.morphable.basis import MorphableBasis
+from synthface.morphable.lighting import linear_to_srgb
 from synthface.morphable.model import Factors, Mesh, MorphableModel
 from synthface.morphable.rasterizer import Fragments, blend, rasterize
 
@@ -30,7 +32,7 @@ class Scene:
         factors: λ of N samples.
         size_px: H = W of the labels.
         mesh: the heads, where they have been computed already.
-        fragments: what was rasterised at exactly `size_px`, where it has been already.
+        fine: what was rasterised at a multiple of `size_px`, where it has been already: visibility is read off it.
         device: where to compute.
 
     All results are NumPy arrays, first axis the sample, at `size_px`; pixel coordinates as in `camera`.
@@ -43,7 +45,7 @@ class Scene:
         size_px: int,
         *,
         mesh: Mesh | None = None,
-        fragments: Fragments | None = None,
+        fine: Fragments | None = None,
         device: str = "cpu",
     ) -> None:
         self.model = model
@@ -52,8 +54,7 @@ class Scene:
         self._device = device
         if mesh is not None:
             self.__dict__["mesh"] = mesh
-        if fragments is not None:
-            self.__dict__["fragments"] = fragments
+        self._fine = fine
 
     def __len__(self) -> int:
         return len(self.factors)
@@ -89,13 +90,45 @@ class Scene:
         """(N, 68) whether the landmark is inside the picture and nothing of the head hides it."""
         pixels, depth = self._landmarks(self.model.landmarks68)
         inside = ((pixels >= 0) & (pixels < self.size_px)).all(axis=2)
-        column, row = np.moveaxis(np.clip(pixels, 0, self.size_px - 1).astype(np.int64), -1, 0)
-        zbuf = self.fragments.zbuf.cpu().numpy()
+        zbuf = (self._fine or self.fragments).zbuf.cpu().numpy()
+        finer = zbuf.shape[-1] / self.size_px
+        column, row = np.moveaxis((np.clip(pixels, 0, self.size_px - 0.01) * finer).astype(np.int64), -1, 0)
         # The farthest surface among the pixel and its neighbours: on a silhouette the centre may see something nearer.
         padded = np.pad(np.where(np.isinf(zbuf), -np.inf, zbuf), ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
         sample = np.arange(len(self))[:, None]
         around = [padded[sample, row + dy, column + dx] for dy in range(3) for dx in range(3)]
         return inside & (depth <= np.max(around, axis=0) + VISIBILITY_TOLERANCE_DM)
+
+    @cached_property
+    def vertices_px(self) -> F32:
+        """(N, V, 2) all vertices in pixel coordinates."""
+        return camera.clip_to_pixels(self.clip, self.size_px).cpu().numpy()
+
+    @cached_property
+    def face_vertices(self) -> npt.NDArray[np.intp]:
+        """Indices of the vertices of the face mask."""
+        return np.unique(self.basis.faces[self.basis.face_mask])
+
+    @cached_property
+    def head_vertices(self) -> npt.NDArray[np.intp]:
+        """Indices of the vertices of the head without neck and shoulders."""
+        neck = [n for n, name in enumerate(self.basis.part_names) if name == "neck"]
+        return np.unique(self.basis.faces[~np.isin(self.basis.face_part, neck)])
+
+    def gaze(self, side: str) -> F32:
+        """(N, 3) unit vectors along the optical axis of the subject's `left` or `right` eye, camera frame.
+
+        Raises:
+            MorphableModelError: the model has no eyeballs with a pupil of their own.
+        """
+        numbers = {name: n for n, name in enumerate(self.basis.part_names)}
+        if f"pupil_{side}" not in numbers:
+            raise MorphableModelError(f"morphable model {self.basis.name!r} has no part pupil_{side}: drop annotation gaze")
+        pupil = np.unique(self.basis.faces[self.basis.face_part == numbers[f"pupil_{side}"]])
+        white = np.unique(self.basis.faces[self.basis.face_part == numbers[f"eye_white_{side}"]])
+        vertices = self.mesh.vertices.cpu().numpy()
+        axis = vertices[:, pupil].mean(axis=1) - vertices[:, white].mean(axis=1)
+        return axis / np.linalg.norm(axis, axis=1, keepdims=True)
 
     @cached_property
     def landmarks_dense_px(self) -> F32:
@@ -129,6 +162,13 @@ class Scene:
         fragments = self.fragments
         raw = blend(fragments.face_idx, fragments.bary, self.model.faces, self.mesh.normals)
         return torch.nn.functional.normalize(raw, dim=-1, eps=1e-12).cpu().numpy()
+
+    @cached_property
+    def albedo(self) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) the surface's colour without light, sRGB; black on the background."""
+        fragments = self.fragments
+        linear = blend(fragments.face_idx, fragments.bary, self.model.faces, self.mesh.albedo)
+        return (linear_to_srgb(linear) * 255.0).round().to(torch.uint8).cpu().numpy()
 
     def _landmarks(self, vertices: Tensor) -> tuple[F32, F32]:
         """Pixel coordinates (N, L, 2) and depth (N, L) of vertices."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import webdataset as wds
 
 _SHUFFLE_BUFFER = 2000
+_MAX_WORKERS = 1024
 
 
 def open_dataset(
@@ -50,7 +51,7 @@ def open_dataset(
 
     urls = shard_urls(dataset, split)
     source = _EpochShards(urls, seed if shuffle else None)
-    stages: list[Any] = [source, wds.tarfile_to_samples()]
+    stages: list[Any] = [source, _read_shards]
     if shuffle:
         stages.append(_BufferShuffle(source, _SHUFFLE_BUFFER if shuffle is True else shuffle, seed))
     if decode:
@@ -102,55 +103,64 @@ def decode_sample(sample: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _share_of_worker() -> tuple[int, int]:
-    """(number, count) of this reader over all ranks and DataLoader workers."""
-    rank, world, worker, workers = 0, 1, 0, 1
-    try:
-        import torch.distributed as dist
-        from torch.utils.data import get_worker_info
-    except ImportError:
-        return 0, 1
-    if dist.is_available() and dist.is_initialized():
-        rank, world = dist.get_rank(), dist.get_world_size()
-    if info := get_worker_info():
-        worker, workers = info.id, info.num_workers
-    return rank * workers + worker, world * workers
+def _place_among_readers() -> tuple[int, int, int]:
+    """(worker, number, count): this DataLoader worker, and this reader's place among all workers of all ranks."""
+    import torch.distributed as dist
+    from torch.utils.data import get_worker_info
+
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+    info = get_worker_info()
+    worker, workers = (info.id, info.num_workers) if info else (0, 1)
+    return worker, rank * workers + worker, world * workers
+
+
+def _read_shards(shards: Iterator[tuple[str, int, int]]) -> Iterator[dict[str, Any]]:
+    """Samples as bytes by extension; of a shard shared by several readers, every n-th."""
+    import fsspec
+    from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+    for url, nth, readers in shards:
+        with fsspec.open(url, "rb") as stream:
+            samples = group_by_keys({**file, "__url__": url} for file in tar_file_iterator(stream))
+            for number, sample in enumerate(samples):
+                if number % readers == nth:
+                    yield sample
 
 
 class _EpochShards:
-    """The shards that fall to this worker, in this epoch's order.
+    """The shards that fall to this reader, as (url, n-th, of how many readers), in this epoch's order.
 
-    With more readers than shards, a shard is read by several, each taking every n-th sample, so that none goes idle and no
+    With more readers than shards, several read the same one, each taking every n-th sample, so that none goes idle and no
     sample comes twice.
     """
 
     def __init__(self, urls: list[str], seed: int | None) -> None:
+        import torch
+
         self._urls = urls
         self._seed = seed
-        self.epoch = -1
+        # DataLoader workers get a copy of this object anew each epoch: a count kept in it would always be 0. Each
+        # reader counts its own epochs in memory that all share.
+        self._epochs = torch.zeros(_MAX_WORKERS, dtype=torch.int64).share_memory_()
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """The number of the next epoch."""
-        self.epoch = epoch - 1
+        self._epochs.fill_(epoch)
 
-    def __call__(self, source: Any = None) -> Iterator[dict[str, Any]]:
-        return iter(self)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        self.epoch += 1
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        worker, number, count = _place_among_readers()
+        self.epoch = int(self._epochs[worker])
+        self._epochs[worker] += 1
         urls = list(self._urls)
         if self._seed is not None:
             order = np.random.default_rng((self._seed, self.epoch)).permutation(len(urls))
-            urls = [urls[number] for number in order]
-        number, count = _share_of_worker()
-        readers_per_shard = max(1, count // len(urls))
-        if readers_per_shard == 1:
-            mine, part = urls[number::count], (0, 1)
-        else:
-            shard, nth = number % len(urls), number // len(urls)
-            mine, part = ([urls[shard]], (nth, readers_per_shard)) if nth < readers_per_shard else ([], (0, 1))
-        for url in mine:
-            yield {"url": url, "_part": part}
+            urls = [urls[n] for n in order]
+        if count <= len(urls):
+            return iter([(url, 0, 1) for url in urls[number::count]])
+        shard, nth = number % len(urls), number // len(urls)
+        sharing = len(range(shard, count, len(urls)))
+        return iter([(urls[shard], nth, sharing)])
 
 
 class _BufferShuffle:
@@ -162,7 +172,7 @@ class _BufferShuffle:
         self._seed = seed
 
     def __call__(self, samples: Iterator[Any]) -> Iterator[Any]:
-        number, _ = _share_of_worker()
+        _, number, _ = _place_among_readers()
         rng = np.random.default_rng((self._seed, self._source.epoch, number, 1))
         buffer: list[Any] = []
         for sample in samples:

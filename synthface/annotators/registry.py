@@ -1,0 +1,28 @@
+"""Annotators by the names that specs use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from synthface.annotators.base import Annotator
+from synthface.annotators.maps import Albedo, Depth, FaceMask, Normals, Parts
+from synthface.annotators.points import Boxes, DenseLandmarks, Gaze, Landmarks
+
+#: `lambda` isn't here: identity coefficients and ε are known before there is a picture, so sampling emits them.
+ANNOTATORS: Mapping[str, Annotator] = {
+    "landmarks": Landmarks(),
+    "landmarks_dense": DenseLandmarks(),
+    "boxes": Boxes(),
+    "gaze": Gaze(),
+    "face_mask": FaceMask(),
+    "parts": Parts(),
+    "depth": Depth(),
+    "normals": Normals(),
+    "albedo": Albedo(),
+}
+
+
+def annotators_of(names: Iterable[str]) -> tuple[Annotator, ...]:
+    """The annotators that a spec names, in the registry's order."""
+    wanted = set(names)
+    return tuple(annotator for name, annotator in ANNOTATORS.items() if name in wanted)
