@@ -444,7 +444,7 @@ class Spec:
     def anchor_factors(self) -> Factors:
         """one_factor: what the anchor is drawn from."""
         by_name = {condition.name: condition.factors for condition in self.conditions}
-        return by_name[self.design.anchor] if self.design.anchor else self.factors
+        return by_name.get(self.design.anchor or "", self.factors)
 
     @property
     def num_images(self) -> int:

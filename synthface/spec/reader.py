@@ -237,10 +237,12 @@ def _syntax_finding(error: YAMLError, text: str) -> Finding:
         return Finding((), "a control character, which YAML doesn't allow; remove it", position=position)
     problem, position = str(error), (1, 1)
     if isinstance(error, MarkedYAMLError):
-        is_unclosed = "stream end" in str(error.problem) or "end of stream" in str(error.problem)
-        mark = (error.context_mark if is_unclosed else None) or error.problem_mark or error.context_mark
+        # An unclosed bracket or quote is noticed far from where it is; what it opens is what needs closing.
+        is_open = "flow" in str(error.context) or "end of stream" in str(error.problem)
+        mark = (error.context_mark if is_open else None) or error.problem_mark or error.context_mark
         position = (mark.line + 1, mark.column + 1) if mark else position
         problem = ", ".join(str(part) for part in (error.context, error.problem) if part)
     if "'\\t'" in problem:
         return Finding((), "a tab; YAML indents with spaces: replace it", position=position)
-    return Finding((), f"this isn't YAML: {' '.join(problem.split())}", position=position)
+    hint = "; check the brackets and quotes that open here" if "flow" in problem or "quoted" in problem else ""
+    return Finding((), f"this isn't YAML: {' '.join(problem.split())}{hint}", position=position)

@@ -112,6 +112,9 @@ def _in_words(error: Any) -> Iterator[Finding]:
 _NAME_RULE = "allowed: a letter, then letters, digits and '_' (splits, expressions: lower case; conditions: '-' too)"
 
 
+_DESIGN_HINT = ", or a mapping: {kind: factorial, axes: [..]}, {kind: one_factor, vary: [..], steps: 5}"
+
+
 def _unknown_key(place: Place, key: str, allowed: Sequence[str]) -> str:
     message = f"unknown key {_clipped(repr(key))}; allowed: {listed(allowed)}"
     if key == "prior" and "uniform" in allowed:
@@ -135,7 +138,8 @@ def _about_value(error: Any) -> str:
     if rule == "enum":
         choices = [_plain(choice) for choice in limit]
         guess = suggestion(error.instance, choices) if isinstance(error.instance, str) else ""
-        return f"found {found}; allowed: {listed(choices)}{guess}"
+        hint = _DESIGN_HINT if error.instance in ("factorial", "one_factor") else guess
+        return f"found {found}; allowed: {listed(choices)}{hint}"
     if rule == "const":
         return _about_const(error)
     words = {
