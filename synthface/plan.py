@@ -9,7 +9,7 @@ Rows are numbered in the order they are written: split by split, in each split i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
@@ -18,11 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from synthface.columns import Column
-from synthface.designs import num_cells
 from synthface.factors.types import FactorLayout
 from synthface.identities import IdentityTable
 from synthface.seeding import Permutation
-from synthface.spec.model import Condition, Leaf, Spec
+from synthface.spec.model import Condition, Spec
 
 I64 = npt.NDArray[np.int64]
 
@@ -182,6 +181,16 @@ class Plan:
         within = image - np.concatenate([[0], ends])[stratum]
         return Rows(index, identity, image, stratum, within, split)
 
+    def row_of(self, logical: I64) -> I64:
+        """Row numbers (N,) of images counted identity by identity: the same unless the plan is shuffled."""
+        if self._orders is None:
+            return logical
+        result = logical.copy()
+        for order, part in zip(self._orders, self.splits, strict=True):
+            mine = (logical >= part.start) & (logical < part.stop)
+            result[mine] = part.start + order.inverse(logical[mine] - part.start)
+        return result
+
     def columns(self) -> tuple[Column, ...]:
         """Every column that sampling emits: what is known of a sample before there is a picture."""
         from synthface.sampling import columns_of
@@ -211,10 +220,9 @@ def make_plan(
     return Plan(spec, layout, tuple(splits), samples, reused)
 
 
-def quotas(shares: dict[str, float] | object, total: int) -> dict[str, int]:
+def quotas(shares: Mapping[str, float], total: int) -> dict[str, int]:
     """Whole numbers with the given shares and sum, by largest remainder; ties go to the first named."""
-    assert isinstance(shares, dict) or hasattr(shares, "items")
-    items = list(shares.items())  # type: ignore[union-attr]
+    items = list(shares.items())
     weight = sum(share for _, share in items)
     exact = [share / weight * total for _, share in items]
     result = [int(value + 1e-9) for value in exact]
@@ -222,7 +230,3 @@ def quotas(shares: dict[str, float] | object, total: int) -> dict[str, int]:
         result[number] += 1
     return {name: count for (name, _), count in zip(items, result, strict=True)}
 
-
-def cells_of(plan: Plan, leaves: dict[str, Leaf]) -> int:
-    """Cells of a factorial design; 1 for other designs."""
-    return num_cells(plan.spec.design.axes, leaves) if plan.spec.design.kind == "factorial" else 1

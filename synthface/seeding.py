@@ -123,6 +123,20 @@ class Permutation:
             value[outside] = self._rounds(value[outside])
         return value.astype(np.int64)
 
+    def inverse(self, number: Index) -> npt.NDArray[np.int64]:
+        """The position of each number (N,)."""
+        value = self._rounds_back(np.asarray(number).astype(np.uint64))
+        while (outside := value >= np.uint64(self.size)).any():
+            value[outside] = self._rounds_back(value[outside])
+        return value.astype(np.int64)
+
+    def _rounds_back(self, value: U64) -> U64:
+        half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
+        left, right = value >> half, value & mask
+        for key in reversed(self._keys):
+            left, right = right ^ (_mix(left ^ key) & mask), left
+        return (left << half) | right
+
     def _rounds(self, value: U64) -> U64:
         half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
         left, right = value >> half, value & mask

@@ -59,6 +59,9 @@ class Store(Protocol):
     def lock(self, name: str, *, patience_s: float = LOCK_PATIENCE_S) -> contextlib.AbstractContextManager[None]:
         """Keep other writers out of `name` meanwhile. Raises OutputBusyError when one is there all the time."""
 
+    def clear_staging(self) -> None:
+        """Remove what killed runs left behind."""
+
 
 def open_store(target: str | Path, *, create: bool = False) -> Store:
     """The store at a folder or fsspec URL.
@@ -188,7 +191,7 @@ class LocalStore:
             yield
 
     def clear_staging(self) -> None:
-        """Remove what killed runs left behind; only when nobody writes."""
+        """Remove what killed runs left behind; nobody may be writing."""
         shutil.rmtree(self.root / _PRIVATE / "staging", ignore_errors=True)
 
 

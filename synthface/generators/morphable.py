@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from synthface.factors.types import FactorBatch, FactorLayout
+from synthface.generators import MORPHABLE_TILE
 from synthface.generators.base import Generated
 from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.lighting import srgb_to_linear
@@ -34,7 +35,7 @@ class MorphableGenerator:
     """
 
     name = "3dmm"
-    tile_size = 4
+    tile_size = MORPHABLE_TILE
     native_size_px = 256
 
     def __init__(self, basis: MorphableBasis | None = None, *, device: str = "cpu") -> None:

@@ -176,13 +176,16 @@ _SMALLEST_UNIFORM = 2.0**-54
 
 
 def _reach_findings(place: Place, distribution: Distribution, path: str) -> Iterator[Finding]:
+    if isinstance(distribution, Mixture):
+        for number, (_, component) in enumerate(distribution.components):
+            yield from _reach_findings((*place, "mixture", number), component, path)
+        return
     low, high = limits_of(path)
     reach_low, reach_high = reach(distribution)
-    is_circular = isinstance(distribution, VonMises)
-    if not is_circular and (reach_low < low or reach_high > high):
-        can_truncate = isinstance(distribution, Normal)
+    goes_round = isinstance(distribution, VonMises)
+    if not goes_round and (reach_low < low or reach_high > high):
         truncated = f"low: {shown(low)}, high: {shown(high)}"
-        advice = f"; truncate it: {{mean: …, std: …, {truncated}}}" if can_truncate else ""
+        advice = f"; truncate it: {{mean: …, std: …, {truncated}}}" if isinstance(distribution, Normal) else ""
         span = shown(reach_low) if reach_low == reach_high else f"{shown(reach_low)} to {shown(reach_high)}"
         yield Finding(place, f"found {span}; allowed for {path}: {shown(low)} to {shown(high)}{advice}")
 

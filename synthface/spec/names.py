@@ -92,15 +92,16 @@ ANNOTATIONS: tuple[str, ...] = (
     "gaze",
 )
 
-#: Values a leaf can take at all, by the end of its path, in the spec's units.
+#: Values a leaf can take at all, by its path or the end of it, in the spec's units. Angles have room for the far tails
+#: of a normal distribution: beyond them lies a slip of the pen.
 LEAF_LIMITS: dict[str, tuple[float, float]] = {
     "pose.yaw": (-180.0, 180.0),
-    "pose.pitch": (-90.0, 90.0),
+    "pose.pitch": (-180.0, 180.0),
     "pose.roll": (-180.0, 180.0),
     "expression": (0.0, 1.0),
     "lighting.ambient": (0.0, 10.0),
     "azimuth": (-360.0, 360.0),
-    "elevation": (-90.0, 90.0),
+    "elevation": (-180.0, 180.0),
     "intensity": (0.0, 10.0),
     "colour_temperature": (1000.0, 40000.0),
     "rotate": (-360.0, 360.0),
