@@ -16,10 +16,16 @@ SINK = Path(__file__).parent / "data" / "sink.yaml"
 BASES = (SINK, *sorted((ROOT / "specs").glob("*.yaml")))
 
 #: Words of the language that can stand before a colon and aren't names of the user's.
-KEYWORDS = ["version", "name", "seed", "generator", "truncation", "psi", "kind", "identities", "count", "sample", "attributes", "factors", "pose", "yaw", "pitch", "roll", "expression", "mixture", "weight", "named", "lighting", "frame", "ambient", "lights", "azimuth", "elevation", "intensity", "colour_temperature", "noise", "conditions", "images_per_identity", "design", "axes", "vary", "steps", "anchor", "splits", "pairs", "genuine", "impostor", "folds", "across", "output", "image", "size", "crop", "format", "post", "annotations", "shards", "samples", "order", "uniform", "normal", "mean", "std", "low", "high", "beta", "von_mises", "choice", "grid", "start", "stop", "num", "constant", "between", "rho", "correlate", "joint", "table", "file", "columns", "audit", "pose_deg", "on_fail", "balance", "edges"]
-ACTIONS = (
-    ["smile", "jaw_open", "cheek_raise", "frown", "brow_lower", "brow_raise", "wide_eyes", "blink", "squint", "sneer", "look_left", "look_up"]
-)
+_WORDS = """
+ version name seed generator truncation psi kind identities count sample attributes factors pose yaw pitch
+roll expression mixture weight named lighting frame ambient lights azimuth elevation intensity
+colour_temperature noise conditions images_per_identity design axes vary steps anchor splits pairs genuine
+impostor folds across output image size crop format post annotations shards samples order uniform normal mean
+std low high beta von_mises choice grid start stop num constant between rho correlate joint table file columns
+audit pose_deg on_fail balance edges
+"""
+KEYWORDS = _WORDS.split()
+ACTIONS = "smile|jaw_open|cheek_raise|frown|brow_lower|brow_raise|wide_eyes|blink|squint|sneer|look_left|look_up"
 NUMBER = r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])"
 
 
@@ -124,7 +130,7 @@ OPERATORS: dict[str, Operator] = {
     "key-doubled-letter": _replace(
         r"(?<=[ {])(?:uniform|normal|pitch|weight|named|azimuth|low|mean)(?=:)", lambda m: m[0][0] + m[0]
     ),
-    "action-misspelt": _replace(rf"(?<=[ {{])(?:{'|'.join(ACTIONS)})(?=: )", lambda m: m[0] + "q"),
+    "action-misspelt": _replace(rf"(?<=[ {{])(?:{ACTIONS})(?=: )", lambda m: m[0] + "q"),
     "text-for-number": _replace(NUMBER, lambda m: "wide"),
     "quoted-number": _replace(NUMBER, lambda m: f"'{m[0]}'"),
     "mapping-for-number": _replace(NUMBER, lambda m: "{a: 1}"),
