@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from synthface.seeding import stream_key
 from synthface.spec.distributions import Grid
-from synthface.spec.model import Correlation, Leaf
+from synthface.spec.model import Correlation, Joint, Leaf
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -85,8 +85,9 @@ def correlated(u: F64, columns: Sequence[int], rank: Sequence[int], correlation:
 
     Args:
         columns: where the correlation's leaves stand in u.
-        rank: how often each is drawn (0 dataset, 1 identity, 2 image): the rarer ones drive the more frequent ones, so
-            that an identity's value stays the same over its images.
+        rank: how often each is drawn (0 dataset, 1 identity, 2 image; -1 attributes, which are drawn by themselves
+            before all others): the rarer ones drive the more frequent ones, so that an identity's value stays the same
+            over its images.
         correlation: the copula; its `rho` is the correlation of the normal scores.
     """
     from scipy.special import ndtr, ndtri
@@ -103,6 +104,13 @@ def correlated(u: F64, columns: Sequence[int], rank: Sequence[int], correlation:
     # The first one's score goes through unchanged: keep its exact bits.
     result[:, where[1:]] = np.clip(ndtr(scores[:, 1:]), 2.0**-54, 1 - 2.0**-53)
     return result
+
+
+def joint_rows(joint: Joint, u: F64) -> I64:
+    """The table's row (N,) for uniforms u (N,)."""
+    if joint.weights is None:
+        return np.minimum((u * len(joint.values)).astype(np.int64), len(joint.values) - 1)
+    return np.minimum(np.searchsorted(np.cumsum(joint.weights), u, side="right"), len(joint.values) - 1)
 
 
 def cell_levels(axes: Sequence[str], leaves: Mapping[str, Leaf], cell: I64) -> dict[str, F64]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from synthface.designs import correlated, joint_rows
 from synthface.errors import DatasetError
 from synthface.factors.types import AttributeAxis, FactorLayout
 from synthface.seeding import normals, stream_uniforms
-from synthface.spec.model import Spec
+from synthface.spec.model import Correlation, Spec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
+#: What the paths of attributes begin with.
+ATTRIBUTES = "identities.attributes."
 #: Identities per row group of `identities.parquet`.
 _ROWS = 4096
 
@@ -62,15 +65,36 @@ def identity_factors(
     shape = scale * normals(spec.seed, "identity.shape", identity, layout.num_shape)
     albedo = scale * normals(spec.seed, "identity.albedo", identity, layout.num_albedo)
     attributes: dict[str, npt.NDArray[np.float64]] = {}
-    for name, leaf in spec.identities.attributes.items():
-        index = identity if leaf.per == "identity" else np.zeros_like(identity)
-        u = stream_uniforms(spec.seed, (f"identities.attributes.{name}",), index)[:, 0]
-        attributes[name] = leaf.distribution.ppf(u)
+    for name, value in attribute_values(spec, identity).items():
+        attributes[name] = value
         apply_attribute(layout.attributes[name], attributes[name], shape, albedo)
     for name in layout.attributes:
         if name not in attributes:
             attributes[name] = read_attribute(layout.attributes[name], shape, albedo)
     return shape.astype(np.float32), albedo.astype(np.float32), attributes
+
+
+def attribute_values(spec: Spec, identity: I64) -> dict[str, npt.NDArray[np.float64]]:
+    """The attributes that the spec asks for, of identities (N,): drawn, correlated with each other, or from a table.
+
+    What else they are correlated with follows them: see `designs.correlated`, whose rank -1 they have.
+    """
+    paths = tuple(f"{ATTRIBUTES}{name}" for name in spec.identities.attributes)
+    leaves = tuple(spec.identities.attributes.values())
+    index = np.stack([identity if leaf.per == "identity" else np.zeros_like(identity) for leaf in leaves]) if leaves else identity
+    u = stream_uniforms(spec.seed, paths, index)
+    for correlation in spec.correlate:
+        mine = [n for n, path in enumerate(correlation.between) if path in paths]
+        if len(mine) > 1:
+            block = tuple(tuple(correlation.rho[i][j] for j in mine) for i in mine)
+            among = Correlation(tuple(correlation.between[n] for n in mine), block)
+            u = correlated(u, [paths.index(path) for path in among.between], [-1] * len(mine), among)
+    values = {path: leaf.distribution.ppf(u[:, n]) for n, (path, leaf) in enumerate(zip(paths, leaves, strict=True))}
+    for number, joint in enumerate(spec.joint):
+        index = identity if joint.per == "identity" else np.zeros_like(identity)
+        row = joint_rows(joint, stream_uniforms(spec.seed, (f"joint[{number}]",), index)[:, 0])
+        values |= {path: joint.values[row, c] for c, path in enumerate(joint.columns) if path in values}
+    return {path.removeprefix(ATTRIBUTES): value for path, value in values.items()}
 
 
 def apply_attribute(
@@ -133,10 +157,13 @@ def identity_digest(spec: Spec, layout: FactorLayout, reused: IdentityTable | No
     """What decides every identity of a dataset: reused ones by content, drawn ones by their rule."""
     if reused is not None:
         return reused.digest
+    words = spec.to_dict()
     rule = {
         "seed": spec.seed,
         "count": spec.identities.count,
-        "identities": spec.to_dict()["identities"],
+        "identities": words["identities"],
+        "drawn_together": [part for key in ("correlate", "joint") for part in words.get(key, []) if ATTRIBUTES in json.dumps(part)],
+        "files": {joint.table.name: joint.table.sha256 for joint in spec.joint},
         "num_shape": layout.num_shape,
         "num_albedo": layout.num_albedo,
     }

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from synthface.columns import Column, Origin, check_unique
-from synthface.designs import cell_levels, correlated, num_cells, sobol
+from synthface.designs import cell_levels, correlated, joint_rows, num_cells, sobol
 from synthface.errors import SynthfaceError
 from synthface.factors import expression as expressions
 from synthface.factors import lighting as lights
 from synthface.factors.pose import AXES, rotation_matrix
 from synthface.factors.types import FactorBatch
-from synthface.identities import identity_factors
+from synthface.identities import ATTRIBUTES, identity_factors
 from synthface.plan import KEY_DIGITS, Plan, Rows
 from synthface.seeding import normals, stream_uniforms
 from synthface.spec.model import (
@@ -173,8 +173,14 @@ def _factor_of_column(name: str) -> str:
 
 
 def _leaves(plan: Plan, factors: Factors) -> dict[str, Leaf]:
-    """Path to leaf of a stratum: its factors and the degradations. Leaves in mixtures are drawn with the mixture."""
+    """Path to leaf of a stratum: its factors, the degradations, and the attributes that drive others by a copula.
+
+    Leaves in mixtures are drawn with the mixture.
+    """
     leaves = dict(factors.leaves())
+    driving = {path for correlation in plan.spec.correlate for path in correlation.between}
+    attributes = ((f"{ATTRIBUTES}{name}", leaf) for name, leaf in plan.spec.identities.attributes.items())
+    leaves |= {path: leaf for path, leaf in attributes if path in driving}
     leaves |= {f"output.post[{n}].{post.kind}": post.value for n, post in enumerate(plan.spec.output.post)}
     return leaves
 
@@ -199,12 +205,16 @@ def _values(
         present = [path for path in correlation.between if path in leaves]
         if len(present) == len(correlation.between):
             where = [paths.index(path) for path in present]
-            u = correlated(u, where, [_RANK[leaves[path].per] for path in present], correlation)
+            u = correlated(u, where, [_rank(path, leaves[path]) for path in present], correlation)
     values = {path: leaves[path].distribution.ppf(u[:, n]) for n, path in enumerate(paths)}
     values |= {f"u:{path}": u[:, n] for n, path in enumerate(paths)}
     for number, joint in enumerate(spec.joint):
         values |= _joint_values(plan, stream, number, joint, leaves, rows, key)
     return values
+
+
+def _rank(path: str, leaf: Leaf) -> int:
+    return -1 if path.startswith(ATTRIBUTES) else _RANK[leaf.per]
 
 
 def _joint_values(
@@ -213,11 +223,7 @@ def _joint_values(
     """The columns of one drawn row, taken whole."""
     index = {"image": key, "identity": rows.identity, "dataset": np.zeros_like(key)}[joint.per]
     name = f"{stream}/joint[{number}]" if joint.per == "image" else f"joint[{number}]"
-    u = stream_uniforms(plan.spec.seed, (name,), index)[:, 0]
-    if joint.weights is None:
-        row = np.minimum((u * len(joint.values)).astype(np.int64), len(joint.values) - 1)
-    else:
-        row = np.minimum(np.searchsorted(np.cumsum(joint.weights), u, side="right"), len(joint.values) - 1)
+    row = joint_rows(joint, stream_uniforms(plan.spec.seed, (name,), index)[:, 0])
     return {path: joint.values[row, column] for column, path in enumerate(joint.columns) if path in leaves}
 
 

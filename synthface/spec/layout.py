@@ -110,8 +110,6 @@ def _missing_features(spec: Spec) -> Iterator[Finding]:
         yield _not_yet(("identities", "min_distance"), needs_recognition)
     if identities.balance is not None:
         yield _not_yet(("identities", "balance"), "give the attribute itself a distribution: `attributes`")
-    if identities.reuse is not None:
-        yield _not_yet(("identities", "from"), "the same seed, count and attributes give the same identities")
     if spec.quality.audit is not None:
         yield _not_yet(("quality", "audit"), "it needs a pose estimator, which this version hasn't got")
 

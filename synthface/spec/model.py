@@ -274,8 +274,8 @@ class Joint:
 class Correlation:
     """A Gaussian copula over leaves.
 
-    Leaves keep their distributions. They may differ in `per`: order them from dataset to image, and a lower triangular
-    factor of `rho` then lets the rarely drawn ones drive the often drawn ones.
+    Leaves keep their distributions. They may differ in `per`: attributes first, then what is drawn per identity, then
+    per image, and a lower triangular factor of `rho` lets the rarely drawn ones drive the often drawn ones.
 
     Args:
         between: leaf paths.

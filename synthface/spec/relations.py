@@ -12,7 +12,7 @@ from synthface.spec.checks import clashes_after_merging
 from synthface.spec.distributions import Constant, Grid
 from synthface.spec.leaves import reach
 from synthface.spec.merge import long_form, merged_factors
-from synthface.spec.model import FactorPrior, Factors, Leaf, LeftOut, Spec
+from synthface.spec.model import ExpressionMixture, FactorPrior, Factors, Leaf, LeftOut, Spec
 from synthface.spec.names import FACTOR_NAMES, limits_of
 from synthface.spec.reader import Finding, Place
 from synthface.spec.schema import listed, shown, suggestion
@@ -104,10 +104,15 @@ def _splits(spec: Spec, data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _split_sizes(spec: Spec, data: Mapping[str, Any]) -> Iterator[Finding]:
-    for name, share in spec.splits.items():
-        if share * spec.identities.count < 1 - 1e-6:
-            message = f"found {shown(share)} of {spec.identities.count} identities, which is less than one"
-            yield Finding(("splits", name), f"{message}; take a larger share or more identities")
+    """Splits that would get nobody, by largest remainder, which is how the plan rounds."""
+    exact = {name: share * spec.identities.count for name, share in spec.splits.items()}
+    sizes = {name: int(size + 1e-9) for name, size in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: sizes[name] - exact[name])
+    for name in by_remainder[: spec.identities.count - sum(sizes.values())]:
+        sizes[name] += 1
+    for name in (name for name, size in sizes.items() if size == 0):
+        message = f"found {shown(spec.splits[name])} of {spec.identities.count} identities, which is nobody"
+        yield Finding(("splits", name), f"{message}; take a larger share or more identities")
 
 
 # --------------------------------------------------------------------------------------------------------- leaf names
@@ -166,6 +171,8 @@ def _correlation(number: int, correlation: Any, known: Mapping[str, tuple[Leaf, 
         if leaves and all(isinstance(leaf.distribution, Constant) for leaf in leaves):
             message = f"{path!r} is constant, so nothing can go with it; give it a distribution"
             yield Finding((*place, "between", i), message)
+        elif any(leaf.per == "dataset" for leaf in leaves):
+            yield Finding((*place, "between", i), f"{path!r} is drawn once for the dataset, so nothing can go with it")
         elif len({leaf.per for leaf in leaves}) > 1:
             yield Finding((*place, "between", i), f"{path!r} has a different `per` in some condition; make them one")
     size = len(correlation.between)
@@ -213,11 +220,13 @@ def _cells(spec: Spec, name: str, factors: Factors) -> Iterator[Finding]:
         leaf = leaves.get(path)
         if leaf is None and path in spec.leaves():
             yield Finding(place, f"the condition {name!r} has no leaf {path!r}; every condition needs one")
-        elif leaf is not None and not isinstance(leaf.distribution, (Grid, Constant)):
+        elif leaf is not None and not isinstance(leaf.distribution, Grid):
             message = f"the axis {path!r} isn't a grid in {name!r}; write `grid: [..]` or `grid: {{start, stop, num}}`"
             yield Finding(place, message)
         elif leaf is not None and leaf.per != "image":
             yield Finding(place, f"the axis {path!r} is drawn per {leaf.per}; an axis changes from image to image")
+        elif path.startswith("expression.") and isinstance(factors.expression, ExpressionMixture):
+            yield Finding(place, f"the axis {path!r} is in a mixture, which may choose another expression; use `named`")
         sizes.append(len(leaf.distribution.values) if leaf and isinstance(leaf.distribution, Grid) else 1)
     cells, count = int(np.prod(sizes)), spec.images_per_identity.get(name, 0)
     if count and count % cells:
@@ -258,6 +267,9 @@ def _varied(spec: Spec) -> Iterator[Finding]:
             yield Finding(place, f"{path!r} is here twice; keep one")
         elif path in leaves and isinstance(leaves[path].distribution, Constant):
             yield Finding(place, f"{path!r} is constant in `factors`; give it the distribution to vary over")
+        elif path.startswith("expression.") and isinstance(spec.factors.expression, ExpressionMixture):
+            message = f"{path!r} is in a mixture, which may choose another expression; vary `expression` as a whole"
+            yield Finding(place, message)
         elif path in spec.leaves() and path not in leaves:
             yield Finding(place, f"{path!r} isn't in `factors`; what is varied follows `factors`, so give it there")
         elif path in FACTOR_NAMES and _is_fixed(spec.factors, path):

@@ -50,6 +50,30 @@ output: {annotations: [landmark]}
 @pytest.mark.parametrize(
     ("change", "path", "words"),
     [
+        (
+            {
+                "factors": {"lighting": {"ambient": {"uniform": [0, 1], "per": "dataset"}}},
+                "correlate": [{"between": ["pose.yaw", "lighting.ambient"], "rho": 0.5}],
+            },
+            "correlate[0].between[1]",
+            "once for the dataset",
+        ),
+        (
+            {
+                "factors": {"expression": {"mixture": [{"weight": 1, "named": {"smile": {"grid": [0, 1]}}}]}},
+                "design": {"kind": "factorial", "axes": ["expression.smile"]},
+            },
+            "design.axes[0]",
+            "in a mixture",
+        ),
+        (
+            {
+                "factors": {"expression": {"mixture": [{"weight": 1, "named": {"smile": {"grid": [0, 1]}}}]}},
+                "design": {"kind": "one_factor", "vary": ["expression.smile"], "steps": 1},
+            },
+            "design.vary[0]",
+            "as a whole",
+        ),
         ({"images_per_identity": 10**5, "identities": {"count": 10**7}}, "identities.count", "at most 1000000000"),
         ({"images_per_identity": {"a": 2}}, "images_per_identity", "no conditions; write one number"),
         ({"conditions": {"a": {}}}, "images_per_identity", "write a number for each: {a: 2}"),
@@ -62,7 +86,7 @@ output: {annotations: [landmark]}
         ({"design": {"kind": "one_factor", "vary": ["poze"], "steps": 1}}, "design.vary[0]", "no leaf 'poze'"),
         ({"design": {"kind": "factorial", "axes": ["pose.yaw"]}}, "design.axes[0]", "isn't a grid"),
         ({"design": "factorial"}, "design", "{kind: factorial, axes: [..]}"),
-        ({"splits": {"a": 0.9, "b": 0.1}}, "splits.b", "less than one"),
+        ({"splits": {"a": 0.9, "b": 0.1}}, "splits.b", "which is nobody"),
         ({"output": {"image": {"format": "png", "quality": 80}}}, "output.image.quality", "png has none"),
         ({"output": {"post": [{"resize_px": 300}]}}, "output.post[0].resize_px", "the image has 256"),
         ({"output": {"post": [{"jpeg_quality": 0}]}}, "output.post[0].jpeg_quality", "1 to 100"),
