@@ -12,7 +12,7 @@ from synthface.spec.checks import clashes_after_merging
 from synthface.spec.distributions import Constant, Grid
 from synthface.spec.leaves import reach
 from synthface.spec.merge import long_form, merged_factors
-from synthface.spec.model import ExpressionMixture, FactorPrior, Factors, Leaf, LeftOut, Spec
+from synthface.spec.model import Correlation, ExpressionMixture, FactorPrior, Factors, Leaf, LeftOut, Spec
 from synthface.spec.names import FACTOR_NAMES, limits_of
 from synthface.spec.reader import Finding, Place
 from synthface.spec.schema import listed, shown, suggestion
@@ -155,6 +155,19 @@ def _joints_and_correlations(spec: Spec, data: Mapping[str, Any]) -> Iterator[Fi
     known = spec.leaves()
     for number, correlation in enumerate(spec.correlate):
         yield from _correlation(number, correlation, known)
+        yield from _partly_missing(spec, number, correlation)
+
+
+def _partly_missing(spec: Spec, number: int, correlation: Correlation) -> Iterator[Finding]:
+    """Of two leaves one may be missing in a condition; of three, the other two would silently lose their correlation."""
+    everywhere = {f"identities.attributes.{name}" for name in spec.identities.attributes}
+    for stratum in spec.strata:
+        present = everywhere | {path for path, _ in _stratum_leaves(spec, stratum.factors)}
+        missing = [i for i, path in enumerate(correlation.between) if path not in present]
+        if missing and len(correlation.between) - len(missing) > 1 and correlation.between[missing[0]] in spec.leaves():
+            path = correlation.between[missing[0]]
+            message = f"the condition {stratum.name!r} has no leaf {path!r}, so the others can't be correlated there"
+            yield Finding(("correlate", number, "between", missing[0]), f"{message}; use correlations of two")
 
 
 def _joint_per(number: int, per: str, columns: Mapping[str, str]) -> Iterator[Finding]:
@@ -164,7 +177,7 @@ def _joint_per(number: int, per: str, columns: Mapping[str, str]) -> Iterator[Fi
         yield Finding(("joint", number, "table", "columns", attributes[0]), message, on_key=True)
 
 
-def _correlation(number: int, correlation: Any, known: Mapping[str, tuple[Leaf, ...]]) -> Iterator[Finding]:
+def _correlation(number: int, correlation: Correlation, known: Mapping[str, tuple[Leaf, ...]]) -> Iterator[Finding]:
     place: Place = ("correlate", number)
     for i, path in enumerate(correlation.between):
         leaves = known.get(path, ())

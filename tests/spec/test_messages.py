@@ -52,6 +52,15 @@ output: {annotations: [landmark]}
     [
         (
             {
+                "conditions": {"a": {}, "b": {"lighting": {"sh": [[1] * 9] * 3}}},
+                "images_per_identity": {"a": 1, "b": 1},
+                "correlate": [{"between": ["pose.yaw", "pose.pitch", "lighting.ambient"], "rho": 0.2}],
+            },
+            "correlate[0].between[2]",
+            "use correlations of two",
+        ),
+        (
+            {
                 "factors": {"lighting": {"ambient": {"uniform": [0, 1], "per": "dataset"}}},
                 "correlate": [{"between": ["pose.yaw", "lighting.ambient"], "rho": 0.5}],
             },
