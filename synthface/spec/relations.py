@@ -159,7 +159,7 @@ def _joints_and_correlations(spec: Spec, data: Mapping[str, Any]) -> Iterator[Fi
 
 
 def _partly_missing(spec: Spec, number: int, correlation: Correlation) -> Iterator[Finding]:
-    """Of two leaves one may be missing in a condition; of three, the other two would silently lose their correlation."""
+    """Of two leaves one may be missing in a condition; of three, the other two would lose their correlation."""
     everywhere = {f"identities.attributes.{name}" for name in spec.identities.attributes}
     for stratum in spec.strata:
         present = everywhere | {path for path, _ in _stratum_leaves(spec, stratum.factors)}
