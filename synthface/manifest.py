@@ -319,8 +319,10 @@ _NUMPY = {
 
 def _check_pairs(store: Store, manifest: Mapping[str, Any], report: VerifyReport) -> None:
     """Pair lists name samples that exist, and `same` is what the identities say."""
-    lists = [record["name"] for record in manifest["files"] if record["name"].startswith("pairs/")]
-    if not lists or any(problem.file == "labels.parquet" for problem in report.problems):
+    damaged = {problem.file for problem in report.problems}
+    names = [record["name"] for record in manifest["files"] if record["name"].startswith("pairs/")]
+    lists = [name for name in names if name not in damaged]
+    if not lists or "labels.parquet" in damaged:
         return
     import pandas as pd
     import pyarrow as pa

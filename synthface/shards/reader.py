@@ -148,7 +148,7 @@ class _EpochShards:
         """The number of the next epoch."""
         self._epochs.fill_(epoch)
 
-    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+    def __call__(self) -> Iterator[tuple[str, int, int]]:
         worker, number, count = _place_among_readers()
         self.epoch = int(self._epochs[worker])
         self._epochs[worker] += 1

@@ -73,3 +73,9 @@ def test_aliases_drive_known_actions():
     assert len(ARKIT_ACTIONS) == 52
     assert {action for actions in EXPRESSION_ALIASES.values() for action in actions} <= set(ARKIT_ACTIONS)
     assert not set(EXPRESSION_ALIASES) & set(ARKIT_ACTIONS)
+
+
+def test_the_aliases_are_documented_where_editors_show_them():
+    described = schema()["$defs"]["named"]["description"]
+    for alias, actions in EXPRESSION_ALIASES.items():
+        assert f"{alias} = {', '.join(actions)}" in described
