@@ -14,7 +14,7 @@ from synthface.spec.files import SpecFiles
 from synthface.spec.model import Source, Spec
 from synthface.spec.names import nearest
 from synthface.spec.plain import plain_data
-from synthface.spec.reader import Document, Finding, Place, Position, read_bytes, read_text
+from synthface.spec.reader import MAX_BYTES, Document, Finding, Place, Position, read_bytes, read_text
 from synthface.spec.relations import relation_findings
 from synthface.spec.schema import schema_findings, sound_part
 
@@ -71,7 +71,8 @@ def replaced(spec: Spec, changes: Mapping[str, Any]) -> Spec:
 
 def _from_file(path: Path) -> Spec:
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)  # one more than allowed is enough to be refused
     except (OSError, ValueError) as error:
         raise SpecError([SpecProblem(str(path), 0, 0, "", _unreadable(path, error))]) from None
     text = raw.decode("utf-8-sig", errors="replace")

@@ -71,7 +71,9 @@ class _Node:
 def read_bytes(raw: bytes) -> Document:
     """A document from a file's bytes. Never raises; what's wrong is in `findings`."""
     if len(raw) > MAX_BYTES:
-        return _refused(f"the file has {len(raw)} bytes; a spec has at most {MAX_BYTES}. Put long tables in .csv files")
+        return _refused(
+            f"the file has more than {MAX_BYTES} bytes, the most a spec may have. Put long tables in .csv files"
+        )
     if b"\0" in raw[:4096]:
         return _refused("this is a binary file; a spec is YAML text in UTF-8")
     try:

@@ -223,6 +223,7 @@ def test_paths_that_are_no_spec(tmp_path):
         (tmp_path / "goud.yaml", "did you mean"),
         (tmp_path / "nowhere" / "x.yaml", "no such file; check the path"),
         ("bad\0name", "can't be read"),
+        ("/dev/zero", "more than 1048576 bytes"),
         ("x" * 5000, "can't be read"),
     ]:
         with pytest.raises(SpecError) as caught:
