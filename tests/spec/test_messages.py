@@ -218,12 +218,13 @@ def test_what_is_no_mapping_is_said_to_be_none(text):
 
 def test_paths_that_are_no_spec(tmp_path):
     (tmp_path / "good.yaml").write_text("x")
+    (tmp_path / "big.yaml").write_text("#" * (1 << 20) + "##")
     for path, words in [
-        (tmp_path, "this is a folder; name a spec file in it: good.yaml"),
+        (tmp_path, "this is a folder; name a spec file in it: big.yaml, good.yaml"),
         (tmp_path / "goud.yaml", "did you mean"),
         (tmp_path / "nowhere" / "x.yaml", "no such file; check the path"),
         ("bad\0name", "can't be read"),
-        ("/dev/zero", "more than 1048576 bytes"),
+        (tmp_path / "big.yaml", "more than 1048576 bytes"),
         ("x" * 5000, "can't be read"),
     ]:
         with pytest.raises(SpecError) as caught:
