@@ -113,16 +113,16 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_run_goes_on_later(
 ) -> None:
     from synthface.shards import writer
 
-    real, written = writer._Hashing.write, 0
+    real, written = writer._Hashing._pass_on, 0
 
-    def full(self: Any, chunk: bytes) -> int:
+    def full(self: Any, chunk: bytes) -> None:
         nonlocal written
         written += len(chunk)
         if written > 400_000:
             raise OSError(28, "No space left on device")
-        return real(self, chunk)
+        real(self, chunk)
 
-    monkeypatch.setattr(writer._Hashing, "write", full)
+    monkeypatch.setattr(writer._Hashing, "_pass_on", full)
     with pytest.raises(OutputSpaceError, match="no space left"):
         render(everything(), tmp_path / "out")
     committed = sorted((tmp_path / "out" / "markers").iterdir())

@@ -161,10 +161,21 @@ class _Hashing:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._sha = hashlib.sha256()
+        self._has_failed = False
 
     def write(self, chunk: bytes) -> int:
+        if self._has_failed:  # tarfile tries once more when it is thrown away
+            return len(chunk)
+        try:
+            self._pass_on(chunk)
+        except OSError:
+            self._has_failed = True
+            raise
         self._sha.update(chunk)
-        return self._file.write(chunk)
+        return len(chunk)
+
+    def _pass_on(self, chunk: bytes) -> None:
+        self._file.write(chunk)
 
     def tell(self) -> int:
         return self._file.tell()
