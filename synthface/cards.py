@@ -31,9 +31,9 @@ configs:
 # {manifest["name"]}
 
 {counts["images"]} synthetic face images of {counts["identities"]} identities that don't exist, made by synthface
-{manifest["versions"]["synthface"]} with the generator `{generator["name"]}`. No photograph of a person went into an image; every
-label is a number that was requested or computed, not annotated by hand. `spec.yaml` is how it was asked for: the same spec
-and versions (`manifest.json`) give the same bytes.
+{manifest["versions"]["synthface"]} with the generator `{generator["name"]}`. No photograph of a person went into an image;
+every label is a number that was requested or computed, not annotated by hand. `spec.yaml` is how it was asked for: the same
+spec and versions (`manifest.json`) give the same bytes.
 
 | split | images | identities |
 |---|---|---|
@@ -246,4 +246,10 @@ def _picture_records(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "dataType": "sc:ImageObject",
         "source": source | {"extract": {"fileProperty": "content"}},
     }
-    return {"@type": "cr:RecordSet", "@id": "samples", "name": "samples", "key": {"@id": "samples/key"}, "field": [key, image]}
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "samples",
+        "name": "samples",
+        "key": {"@id": "samples/key"},
+        "field": [key, image],
+    }

@@ -22,14 +22,19 @@ import synthface
 from synthface.errors import OutputError, SpecError, SynthfaceError
 
 if TYPE_CHECKING:
+    from synthface.errors import SpecProblem
     from synthface.pipeline import Progress
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-_generator_option = click.option("--generator", metavar="NAME", help="Instead of the spec's own: default, 3dmm, or a folder.")
-_device_option = click.option("--device", default="cpu", show_default=True, help="Where the generator runs: cpu, cuda, cuda:1.")
+_generator_option = click.option(
+    "--generator", metavar="NAME", help="Instead of the spec's own: default, 3dmm, or a folder."
+)
+_device_option = click.option(
+    "--device", default="cpu", show_default=True, help="Where the generator runs: cpu, cuda, cuda:1."
+)
 
 
-class _Part(click.ParamType):
+class _Part(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     name = "i/n"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
@@ -58,7 +63,9 @@ def cli(ctx: click.Context, debug: bool) -> None:
 @click.option("--shards", "part", type=_Part(), default="1/1", help="Render only the i-th of n parts, for job arrays.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core, or one on a GPU.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--jpeg", type=click.Choice(["pillow", "simplejpeg"]), default="pillow", show_default=True, help="Encoder.")
+@click.option(
+    "--jpeg", type=click.Choice(["pillow", "simplejpeg"]), default="pillow", show_default=True, help="Encoder."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and show the plan, but write nothing.")
 @_json_option
 def render(
@@ -85,7 +92,9 @@ def render(
     if summary.is_finished:
         _say(f"finished: {summary.out}  (look: synthface report {summary.out} --out report.html)")
     else:
-        _say(f"{summary.num_missing_shards} shards are still to be rendered by other parts; the last one finishes the dataset")
+        _say(
+            f"{summary.num_missing_shards} shards are still to be rendered by other parts; the last one finishes the dataset"
+        )
 
 
 @cli.command()
@@ -98,7 +107,8 @@ def validate(specs: tuple[str, ...], generator: str | None, as_json: bool) -> No
     from synthface.spec.layout import check_against_layout
     from synthface.spec.loader import load_spec
 
-    problems, warnings = [], []
+    problems: list[SpecProblem] = []
+    warnings: list[SpecProblem] = []
     for path in specs:
         try:
             loaded = load_spec(Path(path))
@@ -164,7 +174,9 @@ def verify(dataset: str, quick: bool, as_json: bool) -> None:
     began = time.monotonic()
     with _progress("verifying", unit="shards") as on_progress:
         report = check(
-            dataset, contents=not quick, on_shard=lambda done, total: on_progress(Progress(done, total, time.monotonic() - began))
+            dataset,
+            contents=not quick,
+            on_shard=lambda done, total: on_progress(Progress(done, total, time.monotonic() - began)),
         )
     if as_json:
         click.echo(json.dumps(asdict(report)))
@@ -273,9 +285,24 @@ def _progress(verb: str, unit: str = "images") -> Iterator[Callable[[Progress], 
         yield _plain_progress(verb, unit)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = [TextColumn(verb), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+    columns = [
+        TextColumn(verb),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(verb, total=None, rate="")
 

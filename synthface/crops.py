@@ -18,9 +18,9 @@ U8 = npt.NDArray[np.uint8]
 
 #: Eyes, nose tip and corners of the mouth in the 112 × 112 crop, image left to right.
 #: Source: Deng et al., ArcFace (CVPR 2019); pixel centres there are whole numbers, ours are halves.
-ARCFACE_TEMPLATE_112 = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-) + 0.5
+ARCFACE_TEMPLATE_112 = (
+    np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]) + 0.5
+)
 #: How much larger than the crop the view is made: the face is then a little finer than the crop, never coarser.
 _VIEW_PER_CROP = 10 / 7
 
@@ -115,7 +115,7 @@ def similarity(source: npt.NDArray[np.floating], target: npt.NDArray[np.floating
 def _inverse(matrix: F64) -> tuple[float, float, float, float, float, float]:
     """Picture to view, in the order that pillow takes."""
     inverse = np.linalg.inv(np.concatenate([matrix, [[0.0, 0.0, 1.0]]]))
-    return tuple(inverse[:2].ravel().tolist())  # type: ignore[return-value]
+    return tuple(inverse[:2].ravel().tolist())
 
 
 #: What a crop records of itself.

@@ -97,9 +97,7 @@ def correlated(u: F64, columns: Sequence[int], rank: Sequence[int], correlation:
     where = np.asarray(columns)[order]
     independent, factor = ndtri(u[:, where]), np.linalg.cholesky(rho)
     # Term by term: a matrix product's last bits may depend on the number of rows.
-    scores = np.stack(
-        [sum(factor[k, j] * independent[:, j] for j in range(k + 1)) for k in range(len(where))], axis=1
-    )
+    scores = np.stack([sum(factor[k, j] * independent[:, j] for j in range(k + 1)) for k in range(len(where))], axis=1)
     result = u.copy()
     # The first one's score goes through unchanged: keep its exact bits.
     result[:, where[1:]] = np.clip(ndtr(scores[:, 1:]), 2.0**-54, 1 - 2.0**-53)

@@ -86,7 +86,9 @@ def _counts(job: Job) -> dict[str, Any]:
     return {
         "images": plan.num_images,
         "identities": plan.num_identities,
-        "splits": {s.name: {"images": s.stop - s.start, "identities": s.last_identity - s.first_identity} for s in plan.splits},
+        "splits": {
+            s.name: {"images": s.stop - s.start, "identities": s.last_identity - s.first_identity} for s in plan.splits
+        },
         "conditions": {s.name: count * plan.num_identities for s, count in zip(plan.strata, plan.counts, strict=True)},
     }
 

@@ -81,7 +81,11 @@ def attribute_values(spec: Spec, identity: I64) -> dict[str, npt.NDArray[np.floa
     """
     paths = tuple(f"{ATTRIBUTES}{name}" for name in spec.identities.attributes)
     leaves = tuple(spec.identities.attributes.values())
-    index = np.stack([identity if leaf.per == "identity" else np.zeros_like(identity) for leaf in leaves]) if leaves else identity
+    index = (
+        np.stack([identity if leaf.per == "identity" else np.zeros_like(identity) for leaf in leaves])
+        if leaves
+        else identity
+    )
     u = stream_uniforms(spec.seed, paths, index)
     for correlation in spec.correlate:
         mine = [n for n, path in enumerate(correlation.between) if path in paths]
@@ -106,9 +110,7 @@ def apply_attribute(
         target[:, component] = np.interp(values, axis.values, axis.coefficients[:, column])
 
 
-def read_attribute(
-    axis: AttributeAxis, shape: npt.NDArray[Any], albedo: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
+def read_attribute(axis: AttributeAxis, shape: npt.NDArray[Any], albedo: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """The attribute's value (N,) of given coefficients, held at the ends of its scale; by its first component."""
     target = albedo if axis.space == "albedo" else shape
     coefficients = axis.coefficients[:, 0]
@@ -162,7 +164,9 @@ def identity_digest(spec: Spec, layout: FactorLayout, reused: IdentityTable | No
         "seed": spec.seed,
         "count": spec.identities.count,
         "identities": words["identities"],
-        "drawn_together": [part for key in ("correlate", "joint") for part in words.get(key, []) if ATTRIBUTES in json.dumps(part)],
+        "drawn_together": [
+            part for key in ("correlate", "joint") for part in words.get(key, []) if ATTRIBUTES in json.dumps(part)
+        ],
         "files": {joint.table.name: joint.table.sha256 for joint in spec.joint},
         "num_shape": layout.num_shape,
         "num_albedo": layout.num_albedo,
@@ -193,7 +197,9 @@ def read_identities(content: bytes, source: str, layout: FactorLayout, count: in
             "reuse identities with the generator that made them"
         )
     if table.num_rows < count:
-        raise DatasetError(f"{source}: has {table.num_rows} identities, the spec asks for {count}; lower identities.count")
+        raise DatasetError(
+            f"{source}: has {table.num_rows} identities, the spec asks for {count}; lower identities.count"
+        )
 
     def matrix(name: str, width: int) -> F32:
         flat = table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)

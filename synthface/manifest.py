@@ -1,11 +1,11 @@
 """The manifest: written last, it makes a dataset finished; and `verify`, which holds the bytes against it.
 
-    data/{split}-{shard}.tar      samples                      manifest.json      what is here, with hashes
-    labels/{split}-{shard}.parquet their labels                 labels.parquet     the same, joined
-    markers/{split}-{shard}.json  shard is whole               identities.parquet who the images show
-    pairs/{name}.csv              verification lists           spec.yaml          as given
-    data/{split}.wids.json        index for wids               spec.resolved.yaml every default filled in
-    README.md, croissant.json     cards                        run.json           when and where; not hashed
+data/{split}-{shard}.tar      samples                      manifest.json      what is here, with hashes
+labels/{split}-{shard}.parquet their labels                 labels.parquet     the same, joined
+markers/{split}-{shard}.json  shard is whole               identities.parquet who the images show
+pairs/{name}.csv              verification lists           spec.yaml          as given
+data/{split}.wids.json        index for wids               spec.resolved.yaml every default filled in
+README.md, croissant.json     cards                        run.json           when and where; not hashed
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def make_manifest(
         "fingerprint": dict(markers[0].fingerprint),
         "versions": versions(),
         "shards": [
-            {k: v for k, v in asdict(marker).items() if k != "fingerprint"} | {"count": marker.count} for marker in markers
+            {k: v for k, v in asdict(marker).items() if k != "fingerprint"} | {"count": marker.count}
+            for marker in markers
         ],
         "files": [asdict(record) for record in files],
         "columns": [asdict(column) | {"origin": column.origin.value} for column in columns],
@@ -184,7 +185,9 @@ def verify(
     for done, shard in enumerate(manifest["shards"], start=1):
         advice = _AGAIN.format(marker=marker_name(shard["shard"]))
         expected |= {shard["tar"]["name"], shard["labels"]["name"], marker_name(shard["shard"])}
-        is_whole = _check_file(store, shard["tar"], advice, report) & _check_file(store, shard["labels"], advice, report)
+        is_whole = _check_file(store, shard["tar"], advice, report) & _check_file(
+            store, shard["labels"], advice, report
+        )
         if store.size(marker_name(shard["shard"])) is None:
             report.add(marker_name(shard["shard"]), "missing; run the same `synthface render` again")
         if is_whole and contents:
@@ -222,7 +225,8 @@ def _check_file(store: Store, record: Mapping[str, Any], advice: str, report: Ve
 
 def iterate_tar(content: io.BufferedIOBase | Any) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(key, files) of each sample of an open tar, in order."""
-    key, files = "", {}
+    key = ""
+    files: dict[str, bytes] = {}
     with tarfile.open(fileobj=content, mode="r|") as archive:
         for member in archive:
             name, _, extension = member.name.partition(".")

@@ -50,7 +50,9 @@ def pairs_of(plan: Plan, name: str, wanted: PairList) -> tuple[I64, npt.NDArray[
             most = min(available) * wanted.folds
             problems.append(
                 SpecProblem(
-                    plan.spec.source.file, *_position(plan, name, kind), f"pairs.{name}.{kind}",
+                    plan.spec.source.file,
+                    *_position(plan, name, kind),
+                    f"pairs.{name}.{kind}",
                     f"asks for {count}, but split {wanted.split!r} has only {most} different {kind} pairs in {wanted.folds} "
                     f"equal folds of different identities; allowed: at most {most}. Lower it, use fewer folds, or add "
                     "identities or images",
@@ -81,7 +83,9 @@ class _RowsOfSplit:
         self._first, self._folds = split.first_identity, wanted.folds
         self._num_identities = split.last_identity - split.first_identity
         ends = np.cumsum(plan.counts)
-        ranges = {s.name: (int(end - count), int(end)) for s, count, end in zip(plan.strata, plan.counts, ends, strict=True)}
+        ranges = {
+            s.name: (int(end - count), int(end)) for s, count, end in zip(plan.strata, plan.counts, ends, strict=True)
+        }
         whole = (0, plan.images_per_identity)
         self._a, self._b = [ranges[name] for name in wanted.across] if len(wanted.across) == 2 else (whole, whole)
         self._is_across = self._a != self._b

@@ -277,7 +277,13 @@ def _decoded(part: Picture, columns: Sequence[Column], low: int) -> Iterator[dic
             labels = {c.name: part.columns[c.name][number] for c in columns}
             plain = {name: v.tolist() if isinstance(v, (np.ndarray, np.generic)) else v for name, v in labels.items()}
             extra = {extension: made[number] for extension, made in part.files.items()}
-            yield {"key": plain["key"], "image": part.images[number], "identity": plain["identity"], "labels": plain, **extra}
+            yield {
+                "key": plain["key"],
+                "image": part.images[number],
+                "identity": plain["identity"],
+                "labels": plain,
+                **extra,
+            }
 
 
 def chunks_of(start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -345,7 +351,9 @@ def render(
             done += len(tile)
             on_progress(Progress(done, total, time.monotonic() - began))
 
-    with encoded_chunks(job, [chunk for shard in todo for chunk in chunks_of(shard.start, shard.stop)], workers, engine) as encoded:
+    with encoded_chunks(
+        job, [chunk for shard in todo for chunk in chunks_of(shard.start, shard.stop)], workers, engine
+    ) as encoded:
         for shard in todo:
             tiles = (next(encoded) for _ in chunks_of(shard.start, shard.stop))
             marker = write_shard(store, shard, counted(tiles), job.columns, fingerprint)

@@ -198,9 +198,7 @@ class Plan:
         return columns_of(self)
 
 
-def make_plan(
-    spec: Spec, layout: FactorLayout, *, tile_size: int = 1, reused: IdentityTable | None = None
-) -> Plan:
+def make_plan(spec: Spec, layout: FactorLayout, *, tile_size: int = 1, reused: IdentityTable | None = None) -> Plan:
     """Lay a resolved spec out as rows.
 
     Args:
@@ -229,4 +227,3 @@ def quotas(shares: Mapping[str, float], total: int) -> dict[str, int]:
     for number in sorted(range(len(items)), key=lambda n: result[n] - exact[n])[: total - sum(result)]:
         result[number] += 1
     return {name: count for (name, _), count in zip(items, result, strict=True)}
-

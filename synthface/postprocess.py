@@ -16,7 +16,7 @@ U8 = npt.NDArray[np.uint8]
 
 def _jpeg_quality(image: U8, amount: float, seed: int, stream: str, key: int) -> U8:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=int(round(amount)))
+    Image.fromarray(image).save(buffer, "JPEG", quality=round(amount))
     return np.asarray(Image.open(buffer))
 
 
@@ -30,7 +30,7 @@ def _gaussian_noise(image: U8, amount: float, seed: int, stream: str, key: int) 
 
 
 def _resize_px(image: U8, amount: float, seed: int, stream: str, key: int) -> U8:
-    size = int(round(amount))
+    size = round(amount)
     small = Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(small.resize((image.shape[1], image.shape[0]), Image.Resampling.BICUBIC))
 
@@ -51,7 +51,13 @@ DEGRADATIONS: Mapping[str, Callable[[U8, float, int, str, int], U8]] = {
 
 
 def degrade(
-    images: U8, kinds: tuple[str, ...], amounts: npt.NDArray[np.floating], *, seed: int, streams: list[str], keys: npt.NDArray[np.int64]
+    images: U8,
+    kinds: tuple[str, ...],
+    amounts: npt.NDArray[np.floating],
+    *,
+    seed: int,
+    streams: list[str],
+    keys: npt.NDArray[np.int64],
 ) -> U8:
     """Images (N, H, W, 3) after degradations in order.
 

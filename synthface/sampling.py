@@ -113,7 +113,9 @@ def _draw_stratum(plan: Plan, number: int, rows: Rows) -> _Drawn:
         cell = rows.within % num_cells(plan.spec.design.axes, leaves)
         fixed = cell_levels(plan.spec.design.axes, leaves, cell)
         columns["cell"] = cell
-    values = _values(plan, stratum.name, leaves, rows, rows.key, order=rows.identity * plan.counts[number] + rows.within)
+    values = _values(
+        plan, stratum.name, leaves, rows, rows.key, order=rows.identity * plan.counts[number] + rows.within
+    )
     values.update(fixed)
     return _assemble(plan, stratum.name, stratum.factors, values, rows, rows.key, columns)
 
@@ -140,7 +142,14 @@ def _one_factor(plan: Plan, rows: Rows) -> _Drawn:
 
 
 def _vary(
-    plan: Plan, path: str, rows: Rows, step: I64, leaves: dict[str, Leaf], anchor: dict[str, F64], base: _Drawn, where: I64
+    plan: Plan,
+    path: str,
+    rows: Rows,
+    step: I64,
+    leaves: dict[str, Leaf],
+    anchor: dict[str, F64],
+    base: _Drawn,
+    where: I64,
 ) -> None:
     """Overwrite rows `where` of `base`: what `path` names is drawn anew, the rest is the anchor's."""
     factors = plan.spec.factors
@@ -185,9 +194,7 @@ def _leaves(plan: Plan, factors: Factors) -> dict[str, Leaf]:
     return leaves
 
 
-def _values(
-    plan: Plan, stream: str, leaves: dict[str, Leaf], rows: Rows, key: I64, *, order: I64
-) -> dict[str, F64]:
+def _values(plan: Plan, stream: str, leaves: dict[str, Leaf], rows: Rows, key: I64, *, order: I64) -> dict[str, F64]:
     """Every leaf's value (N,), after designs, copulas and joint tables; `u:` entries hold the uniforms of mixtures."""
     spec = plan.spec
     paths = tuple(leaves)
@@ -310,7 +317,9 @@ def _lighting(factors: Factors, values: dict[str, F64], pose_rad: F64) -> tuple[
         sh = lights.ambient(level)
         for number, light in enumerate(lighting.lights):
             get = {k: values[f"lighting.lights[{number}].{k}"] for k in ("azimuth", "elevation", "intensity")}
-            kelvin = None if light.colour_temperature is None else values[f"lighting.lights[{number}].colour_temperature"]
+            kelvin = (
+                None if light.colour_temperature is None else values[f"lighting.lights[{number}].colour_temperature"]
+            )
             sh = sh + lights.directional(get["azimuth"], get["elevation"], get["intensity"], kelvin)
             columns[f"light{number}_azimuth_deg"] = get["azimuth"].astype(np.float32)
             columns[f"light{number}_elevation_deg"] = get["elevation"].astype(np.float32)
@@ -332,7 +341,9 @@ def _lighting(factors: Factors, values: dict[str, F64], pose_rad: F64) -> tuple[
 
 
 def _unresolved(name: str, found: FactorPrior | LeftOut | object) -> SynthfaceError:
-    return SynthfaceError(f"factors.{name}: {type(found).__name__} can't be drawn; resolve the spec against a generator first")
+    return SynthfaceError(
+        f"factors.{name}: {type(found).__name__} can't be drawn; resolve the spec against a generator first"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- columns
@@ -341,7 +352,9 @@ def _unresolved(name: str, found: FactorPrior | LeftOut | object) -> SynthfaceEr
 def columns_of(plan: Plan) -> tuple[Column, ...]:
     """Every column that `sample` fills, in order: planned, then requested."""
     planned = [
-        Column("key", "string", Origin.PLANNED, f"The sample's name in its shard: `index` in {KEY_DIGITS} digits or more."),
+        Column(
+            "key", "string", Origin.PLANNED, f"The sample's name in its shard: `index` in {KEY_DIGITS} digits or more."
+        ),
         Column("index", "int64", Origin.PLANNED, "Row number in the dataset, from 0."),
         Column("identity", "int64", Origin.PLANNED, "Identity number, from 0; the class label `cls`."),
         Column("image", "int32", Origin.PLANNED, "Number of the image within its identity, from 0."),
@@ -349,35 +362,81 @@ def columns_of(plan: Plan) -> tuple[Column, ...]:
         Column("condition", "string", Origin.PLANNED, "The spec's condition; `default` where it has none."),
     ]
     if plan.spec.design.kind == "factorial":
-        planned.append(Column("cell", "int64", Origin.PLANNED, "Cell of the factorial design; its last axis is the fastest."))
+        planned.append(
+            Column("cell", "int64", Origin.PLANNED, "Cell of the factorial design; its last axis is the fastest.")
+        )
     if plan.spec.design.kind == "one_factor":
         planned.append(Column("pair_id", "int64", Origin.PLANNED, "Images with the same number share an anchor."))
-        planned.append(Column("varied", "string", Origin.PLANNED, "What differs from the anchor; empty for the anchor."))
+        planned.append(
+            Column("varied", "string", Origin.PLANNED, "What differs from the anchor; empty for the anchor.")
+        )
     return check_unique([*planned, *_requested_columns(plan), *_lighting_columns(plan), *_post_columns(plan)])
 
 
 def _requested_columns(plan: Plan) -> list[Column]:
     asked = Origin.REQUESTED
-    signs = {"yaw": "> 0 turns the face to the image's right", "pitch": "> 0 looks down", "roll": "> 0 turns the head counter-clockwise in the image"}
+    signs = {
+        "yaw": "> 0 turns the face to the image's right",
+        "pitch": "> 0 looks down",
+        "roll": "> 0 turns the head counter-clockwise in the image",
+    }
     columns = [
-        Column(f"{axis}_deg", "float32", asked, f"Head {axis}: {signs[axis]}; R = R_z(roll) R_y(yaw) R_x(pitch).", unit="degree", frame="camera")
+        Column(
+            f"{axis}_deg",
+            "float32",
+            asked,
+            f"Head {axis}: {signs[axis]}; R = R_z(roll) R_y(yaw) R_x(pitch).",
+            unit="degree",
+            frame="camera",
+        )
         for axis in ("yaw", "pitch", "roll")
     ]
     columns += [
-        Column(f"expression_{name}", "float32", asked, f"Action {name}: 0 relaxed to 1 full; left and right are the subject's.")
+        Column(
+            f"expression_{name}",
+            "float32",
+            asked,
+            f"Action {name}: 0 relaxed to 1 full; left and right are the subject's.",
+        )
         for name in plan.layout.expression_names
     ]
     columns += [
-        Column("sh", "float32", asked, "Lighting: 9 spherical-harmonic coefficients for each of R, G, B; order 1, −y, z, −x, xy, −yz, 3z²−1, −xz, x²−y².", (3, 9), frame="camera"),
-        Column("light_azimuth_deg", "float32", asked, "Direction that most light comes from, by the first SH band: 0 from the camera, > 0 from the image's right; 0 without one.", unit="degree", frame="camera"),
-        Column("light_elevation_deg", "float32", asked, "The same direction's elevation: > 0 from above.", unit="degree", frame="camera"),
+        Column(
+            "sh",
+            "float32",
+            asked,
+            "Lighting: 9 spherical-harmonic coefficients for each of R, G, B; order 1, −y, z, −x, xy, −yz, 3z²−1, −xz, x²−y².",
+            (3, 9),
+            frame="camera",
+        ),
+        Column(
+            "light_azimuth_deg",
+            "float32",
+            asked,
+            "Where most light comes from, by the first SH band: 0 the camera, > 0 the image's right; 0 without one.",
+            unit="degree",
+            frame="camera",
+        ),
+        Column(
+            "light_elevation_deg",
+            "float32",
+            asked,
+            "The same direction's elevation: > 0 from above.",
+            unit="degree",
+            frame="camera",
+        ),
     ]
     columns += [
-        Column(name, "float32", asked, f"Identity attribute {name}.", unit=axis.unit) for name, axis in plan.layout.attributes.items()
+        Column(name, "float32", asked, f"Identity attribute {name}.", unit=axis.unit)
+        for name, axis in plan.layout.attributes.items()
     ]
     if "lambda" in plan.spec.output.annotations:
         sizes = {"shape": plan.layout.num_shape, "albedo": plan.layout.num_albedo, "noise": plan.layout.num_noise}
-        meaning = {"shape": "Identity coefficients of geometry, standard deviations.", "albedo": "Identity coefficients of skin colour, standard deviations.", "noise": "ε: what the generator was given besides λ."}
+        meaning = {
+            "shape": "Identity coefficients of geometry, standard deviations.",
+            "albedo": "Identity coefficients of skin colour, standard deviations.",
+            "noise": "ε: what the generator was given besides λ.",
+        }
         columns += [Column(name, "float32", asked, meaning[name], (size,)) for name, size in sizes.items()]
     return columns
 
@@ -390,24 +449,60 @@ def _rigs(plan: Plan) -> list[object]:
 def _lighting_columns(plan: Plan) -> list[Column]:
     """Requested lamps; in conditions that lack one, its intensity is 0."""
     asked, rigs = Origin.REQUESTED, [r for r in _rigs(plan) if isinstance(r, LightRig)]
-    columns = [Column("ambient", "float32", asked, "Level of white light from everywhere: a white surface reads it; 0 where the lighting is no rig.")] if rigs else []
+    columns = (
+        [
+            Column(
+                "ambient",
+                "float32",
+                asked,
+                "Level of white light from everywhere: a white surface reads it; 0 where the lighting is no rig.",
+            )
+        ]
+        if rigs
+        else []
+    )
     for n in range(max((len(rig.lights) for rig in rigs), default=0)):
         frame = rigs[0].frame if len({rig.frame for rig in rigs}) == 1 else "camera or head, as the condition says"
         columns += [
-            Column(f"light{n}_azimuth_deg", "float32", asked, f"Lamp {n}: 0 from the camera, > 0 from the image's right.", unit="degree", frame=frame),
-            Column(f"light{n}_elevation_deg", "float32", asked, f"Lamp {n}: > 0 from above.", unit="degree", frame=frame),
-            Column(f"light{n}_intensity", "float32", asked, f"Lamp {n}: a white surface facing it reads this; 0 where there is no such lamp."),
+            Column(
+                f"light{n}_azimuth_deg",
+                "float32",
+                asked,
+                f"Lamp {n}: 0 from the camera, > 0 from the image's right.",
+                unit="degree",
+                frame=frame,
+            ),
+            Column(
+                f"light{n}_elevation_deg", "float32", asked, f"Lamp {n}: > 0 from above.", unit="degree", frame=frame
+            ),
+            Column(
+                f"light{n}_intensity",
+                "float32",
+                asked,
+                f"Lamp {n}: a white surface facing it reads this; 0 where there is no such lamp.",
+            ),
             Column(f"light{n}_kelvin", "float32", asked, f"Lamp {n}: colour temperature.", unit="kelvin"),
         ]
     if any(isinstance(r, Environment) for r in _rigs(plan)):
-        columns.append(Column("environment_rotate_deg", "float32", asked, "Turn of the environment map about the vertical: > 0 moves light to the image's right.", unit="degree", frame="camera"))
+        columns.append(
+            Column(
+                "environment_rotate_deg",
+                "float32",
+                asked,
+                "Turn of the environment map about the vertical: > 0 moves light to the image's right.",
+                unit="degree",
+                frame="camera",
+            )
+        )
     return columns
 
 
 def _post_columns(plan: Plan) -> list[Column]:
     units = {"jpeg_quality": "", "blur_px": "px", "gaussian_noise": "8-bit levels", "resize_px": "px", "grayscale": ""}
     return [
-        Column(f"post{n}_{post.kind}", "float32", Origin.REQUESTED, f"Degradation {n}: {post.kind}.", unit=units[post.kind])
+        Column(
+            f"post{n}_{post.kind}", "float32", Origin.REQUESTED, f"Degradation {n}: {post.kind}.", unit=units[post.kind]
+        )
         for n, post in enumerate(plan.spec.output.post)
     ]
 

@@ -18,7 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from synthface.errors import CorruptDatasetError, DatasetError, MissingExtraError, OutputBusyError, OutputError, OutputSpaceError
+from synthface.errors import (
+    CorruptDatasetError,
+    DatasetError,
+    MissingExtraError,
+    OutputBusyError,
+    OutputError,
+    OutputSpaceError,
+)
 
 _PRIVATE = ".synthface"
 #: How long to wait for a lock: a killed run's workers notice within a second or two.

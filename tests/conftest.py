@@ -22,7 +22,18 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def everything(**changes: Any) -> dict[str, Any]:
     """A small spec that uses much of the language."""
-    annotations = ["landmarks", "landmarks_dense", "boxes", "gaze", "face_mask", "parts", "depth", "normals", "albedo", "lambda"]
+    annotations = [
+        "landmarks",
+        "landmarks_dense",
+        "boxes",
+        "gaze",
+        "face_mask",
+        "parts",
+        "depth",
+        "normals",
+        "albedo",
+        "lambda",
+    ]
     return tiny(
         name="everything",
         identities={"count": 6, "attributes": {"skin_tone_ita_deg": {"uniform": [-40, 55]}}},

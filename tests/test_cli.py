@@ -14,7 +14,9 @@ from tests.specs_for_tests import tiny
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "synthface", *arguments], capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "synthface", *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.fixture
@@ -25,7 +27,10 @@ def spec(tmp_path: Path) -> str:
 
 def test_help_and_planning_load_no_torch(spec: str) -> None:
     for arguments in (["--help"], ["render", "--help"], ["validate", spec], ["plan", spec], ["schema"], ["generators"]):
-        code = f"import sys; sys.argv[1:] = {arguments!r}\nfrom synthface.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules, 'torch'"
+        code = (
+            f"import sys; sys.argv[1:] = {arguments!r}\nfrom synthface.cli import main\n"
+            "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules, 'torch'"
+        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, (arguments, done.stderr[-500:])
 
@@ -71,7 +76,9 @@ def test_preview_draws_a_sheet(spec: str, tmp_path: Path) -> None:
 
 def test_a_wrong_spec_exits_with_2_and_a_line_per_problem(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text("version: 1\nname: bad\nseed: 1\nidentities: {count: 0}\nimages_per_identity: 2\nfactors: {pose: {jaw: 3}}\n")
+    path.write_text(
+        "version: 1\nname: bad\nseed: 1\nidentities: {count: 0}\nimages_per_identity: 2\nfactors: {pose: {jaw: 3}}\n"
+    )
     for verb in (["validate"], ["plan"], ["render", "--out", str(tmp_path / "out")]):
         done = run(verb[0], str(path), *verb[1:])
         assert done.returncode == 2

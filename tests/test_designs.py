@@ -41,9 +41,13 @@ def test_a_sobol_design_covers_the_factors_evenly() -> None:
 
 def test_a_factorial_design_has_every_cell_equally_often() -> None:
     pose = {"yaw": {"grid": [-30, 0, 30]}, "pitch": {"grid": {"start": -10, "stop": 10, "num": 2}}, "roll": 0}
-    plan = plan_of(factors={"pose": pose}, design={"kind": "factorial", "axes": ["pose.yaw", "pose.pitch"]}, images_per_identity=12)
+    plan = plan_of(
+        factors={"pose": pose}, design={"kind": "factorial", "axes": ["pose.yaw", "pose.pitch"]}, images_per_identity=12
+    )
     drawn = sample(plan, np.arange(plan.num_images)).columns
-    cells, counts = np.unique(np.stack([drawn["yaw_deg"].round(), drawn["pitch_deg"].round()], axis=1), axis=0, return_counts=True)
+    cells, counts = np.unique(
+        np.stack([drawn["yaw_deg"].round(), drawn["pitch_deg"].round()], axis=1), axis=0, return_counts=True
+    )
     assert len(cells) == 6
     assert set(counts) == {8}
     assert set(drawn["cell"]) == set(range(6))

@@ -22,7 +22,12 @@ from tests.specs_for_tests import tiny
 
 def hashes(folder: Path) -> dict[str, str]:
     """Everything that is promised to be the same."""
-    files = [*(folder / "data").iterdir(), *(folder / "labels").iterdir(), folder / "labels.parquet", folder / "manifest.json"]
+    files = [
+        *(folder / "data").iterdir(),
+        *(folder / "labels").iterdir(),
+        folder / "labels.parquet",
+        folder / "manifest.json",
+    ]
     return {f.relative_to(folder).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
@@ -168,7 +173,11 @@ def test_an_s3_server_can_be_written_to_and_read_from(tmp_path: Path, monkeypatc
     server.start()
     try:
         host, port = server.get_host_and_port()
-        for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         s3fs.S3FileSystem.clear_instance_cache()

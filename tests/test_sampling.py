@@ -29,8 +29,21 @@ def many(count: int = 2000, **changes: Any) -> Samples:
 def test_a_row_is_bit_equal_alone_and_in_any_batch() -> None:
     factors = {
         "pose": {"yaw": {"uniform": [-40, 40]}, "pitch": {"normal": [0, 5]}, "roll": {"von_mises": [0, 50]}},
-        "expression": {"mixture": [{"weight": 1, "neutral": True}, {"weight": 2, "named": {"smile": {"beta": [2, 3]}}}]},
-        "lighting": {"frame": "head", "ambient": 0.4, "lights": [{"azimuth": {"uniform": [-90, 90]}, "elevation": 20, "intensity": 0.5, "colour_temperature": {"uniform": [3000, 8000]}}]},
+        "expression": {
+            "mixture": [{"weight": 1, "neutral": True}, {"weight": 2, "named": {"smile": {"beta": [2, 3]}}}]
+        },
+        "lighting": {
+            "frame": "head",
+            "ambient": 0.4,
+            "lights": [
+                {
+                    "azimuth": {"uniform": [-90, 90]},
+                    "elevation": 20,
+                    "intensity": 0.5,
+                    "colour_temperature": {"uniform": [3000, 8000]},
+                }
+            ],
+        },
     }
     plan = plan_of(factors=factors, correlate=[{"between": ["pose.yaw", "pose.pitch"], "rho": 0.5}])
     whole = draw(plan)
@@ -53,7 +66,9 @@ def test_adding_a_factor_a_condition_or_images_leaves_the_rest_as_it_was() -> No
     pose = {"yaw": {"uniform": [-30, 30]}, "pitch": 0, "roll": 0}
     before = draw(plan_of(factors={"pose": pose}))
     more = plan_of(
-        factors={"pose": pose, "expression": {"named": {"smile": {"uniform": [0, 1]}}}}, images_per_identity=5, identities={"count": 9}
+        factors={"pose": pose, "expression": {"named": {"smile": {"uniform": [0, 1]}}}},
+        images_per_identity=5,
+        identities={"count": 9},
     )
     after = draw(more)
     kept = np.isin(after.rows.key, before.rows.key)
@@ -94,7 +109,10 @@ def test_choices_and_mixtures_keep_their_weights() -> None:
 
 
 def test_a_copula_correlates_and_keeps_the_marginals() -> None:
-    factors = {"pose": {"yaw": {"uniform": [-40, 40]}, "pitch": {"normal": [0, 8]}, "roll": 0}, "lighting": {"ambient": {"uniform": [0.2, 0.8]}, "lights": []}}
+    factors = {
+        "pose": {"yaw": {"uniform": [-40, 40]}, "pitch": {"normal": [0, 8]}, "roll": 0},
+        "lighting": {"ambient": {"uniform": [0.2, 0.8]}, "lights": []},
+    }
     drawn = many(factors=factors, correlate=[{"between": ["pose.yaw", "lighting.ambient"], "rho": 0.6}]).columns
     rank = stats.spearmanr(drawn["yaw_deg"], drawn["ambient"]).statistic
     assert abs(rank - 6 / np.pi * np.arcsin(0.3)) < 0.05
@@ -123,7 +141,11 @@ def test_joint_rows_are_taken_whole_with_their_weights(tmp_path: Path) -> None:
 
 
 def test_per_identity_and_per_dataset_values_are_shared() -> None:
-    pose = {"yaw": {"uniform": [-30, 30], "per": "identity"}, "pitch": {"uniform": [-9, 9], "per": "dataset"}, "roll": {"uniform": [-9, 9]}}
+    pose = {
+        "yaw": {"uniform": [-30, 30], "per": "identity"},
+        "pitch": {"uniform": [-9, 9], "per": "dataset"},
+        "roll": {"uniform": [-9, 9]},
+    }
     drawn = draw(plan_of(factors={"pose": pose, "noise": {"per": "identity"}}, images_per_identity=5))
     per_identity = drawn.columns["yaw_deg"].reshape(4, 5)
     assert (per_identity == per_identity[:, :1]).all()
@@ -136,7 +158,11 @@ def test_per_identity_and_per_dataset_values_are_shared() -> None:
 def test_conditions_override_their_leaves_and_nothing_else() -> None:
     factors = {"pose": {"yaw": {"uniform": [-5, 5]}, "pitch": {"uniform": [-9, 9]}, "roll": 0}}
     drawn = draw(
-        plan_of(factors=factors, conditions={"front": {}, "side": {"pose": {"yaw": {"uniform": [30, 60]}}}}, images_per_identity={"front": 3, "side": 2})
+        plan_of(
+            factors=factors,
+            conditions={"front": {}, "side": {"pose": {"yaw": {"uniform": [30, 60]}}}},
+            images_per_identity={"front": 3, "side": 2},
+        )
     ).columns
     side = drawn["condition"] == "side"
     assert side.sum() == 8
@@ -148,7 +174,10 @@ def test_conditions_override_their_leaves_and_nothing_else() -> None:
 def test_a_lamp_that_a_condition_lacks_has_intensity_zero() -> None:
     lamp = {"azimuth": 30, "elevation": 0, "intensity": 0.7}
     drawn = draw(
-        plan_of(conditions={"lit": {"lighting": {"lights": [lamp]}}, "even": {"lighting": {"lights": []}}}, images_per_identity={"lit": 1, "even": 1})
+        plan_of(
+            conditions={"lit": {"lighting": {"lights": [lamp]}}, "even": {"lighting": {"lights": []}}},
+            images_per_identity={"lit": 1, "even": 1},
+        )
     ).columns
     even = drawn["condition"] == "even"
     assert (drawn["light0_intensity"][even] == 0).all()
@@ -156,7 +185,11 @@ def test_a_lamp_that_a_condition_lacks_has_intensity_zero() -> None:
 
 
 def test_an_attribute_sets_the_skin_tone() -> None:
-    drawn = draw(plan_of(identities={"count": 30, "attributes": {"skin_tone_ita_deg": {"uniform": [-50, 60]}}}, images_per_identity=1))
+    drawn = draw(
+        plan_of(
+            identities={"count": 30, "attributes": {"skin_tone_ita_deg": {"uniform": [-50, 60]}}}, images_per_identity=1
+        )
+    )
     tone = drawn.columns["skin_tone_ita_deg"]
     assert tone.min() < -20
     assert tone.max() > 30

@@ -45,14 +45,21 @@ def test_a_failure_before_the_commit_leaves_nothing(store: Store) -> None:
 
 
 def test_a_second_writer_is_told_who_is_there(store: Store) -> None:
-    with store.lock("shard-x"), pytest.raises(OutputBusyError, match=f"{os.getpid()}.*--shards"), store.lock("shard-x", patience_s=0.2):
+    with (
+        store.lock("shard-x"),
+        pytest.raises(OutputBusyError, match=f"{os.getpid()}.*--shards"),
+        store.lock("shard-x", patience_s=0.2),
+    ):
         pass
     with store.lock("shard-x", patience_s=0.2):
         pass
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    code = "import sys, time; from synthface.storage import open_store\nwith open_store(sys.argv[1], create=True).lock('s'): print('in', flush=True); time.sleep(60)"
+    code = (
+        "import sys, time; from synthface.storage import open_store\n"
+        "with open_store(sys.argv[1], create=True).lock('s'): print('in', flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "in\n"

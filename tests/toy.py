@@ -36,7 +36,9 @@ def icosphere(subdivisions: int = 2, radius: float = 0.8) -> tuple[np.ndarray, n
     return np.array(points) * radius, np.array(faces)
 
 
-def sphere_basis(subdivisions: int = 2, num_shape: int = 4, num_albedo: int = 2, num_expression: int = 3) -> MorphableBasis:
+def sphere_basis(
+    subdivisions: int = 2, num_shape: int = 4, num_albedo: int = 2, num_expression: int = 3
+) -> MorphableBasis:
     """A sphere as a morphable model: small smooth bases, two parts, landmarks on the front."""
     vertices, faces = icosphere(subdivisions)
     rng = np.random.default_rng(0)

@@ -27,7 +27,10 @@ class FaceMask(_Map):
     """Facial skin."""
 
     file = SampleFile(
-        "mask.png", "image/png", Origin.RENDERED, "255 on facial skin, brows and lips; 0 on eyes, mouth interior, ears, neck, scalp and background."
+        "mask.png",
+        "image/png",
+        Origin.RENDERED,
+        "255 on facial skin, brows and lips; 0 on eyes, mouth interior, ears, neck, scalp and background.",
     )
 
     def annotate(self, view: TileView) -> TileLabels:
@@ -39,7 +42,12 @@ class FaceMask(_Map):
 class Parts(_Map):
     """Part segmentation."""
 
-    file = SampleFile("seg.png", "image/png", Origin.RENDERED, "Part number of each pixel, 0 background; names in the manifest's `part_names`.")
+    file = SampleFile(
+        "seg.png",
+        "image/png",
+        Origin.RENDERED,
+        "Part number of each pixel, 0 background; names in the manifest's `part_names`.",
+    )
 
     def annotate(self, view: TileView) -> TileLabels:
         """Single-channel PNGs."""
@@ -49,7 +57,12 @@ class Parts(_Map):
 class Depth(_Map):
     """Distance."""
 
-    file = SampleFile("depth.npy", "application/x-npy", Origin.RENDERED, "Distance along the viewing axis in dm, float32 (H, W); 0 on the background.")
+    file = SampleFile(
+        "depth.npy",
+        "application/x-npy",
+        Origin.RENDERED,
+        "Distance along the viewing axis in dm, float32 (H, W); 0 on the background.",
+    )
 
     def annotate(self, view: TileView) -> TileLabels:
         """Arrays (H, W)."""
@@ -60,8 +73,10 @@ class Normals(_Map):
     """Surface orientation."""
 
     file = SampleFile(
-        "normals.npy", "application/x-npy", Origin.RENDERED,
-        "Unit normals, float16 (H, W, 3), camera frame before any crop: x to the right, y up, z to the camera; 0 on the background.",
+        "normals.npy",
+        "application/x-npy",
+        Origin.RENDERED,
+        "Unit normals, float16 (H, W, 3), camera frame before any crop: x right, y up, z to the camera; 0 on the background.",
     )
 
     def annotate(self, view: TileView) -> TileLabels:
@@ -73,7 +88,12 @@ class Normals(_Map):
 class Albedo(_Map):
     """Colour without light."""
 
-    file = SampleFile("albedo.png", "image/png", Origin.RENDERED, "The surface's own colour without any light, sRGB; black on the background.")
+    file = SampleFile(
+        "albedo.png",
+        "image/png",
+        Origin.RENDERED,
+        "The surface's own colour without any light, sRGB; black on the background.",
+    )
 
     def annotate(self, view: TileView) -> TileLabels:
         """RGB PNGs."""

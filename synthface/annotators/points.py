@@ -18,9 +18,29 @@ class Landmarks:
     def columns(self, num_dense: int) -> tuple[Column, ...]:
         """Three columns."""
         return (
-            Column("landmarks68_px", "float32", Origin.RENDERED, f"68 points in iBUG 300-W order; {_ORIGIN_NOTE}.", (68, 2), **_PX),
-            Column("landmarks68_visible", "bool", Origin.RENDERED, "Whether the point is in the picture and the head doesn't hide it.", (68,)),
-            Column("five_points_px", "float32", Origin.RENDERED, "Middles of the eyes (image left first), tip of the nose, corners of the mouth.", (5, 2), **_PX),
+            Column(
+                "landmarks68_px",
+                "float32",
+                Origin.RENDERED,
+                f"68 points in iBUG 300-W order; {_ORIGIN_NOTE}.",
+                (68, 2),
+                **_PX,
+            ),
+            Column(
+                "landmarks68_visible",
+                "bool",
+                Origin.RENDERED,
+                "Whether the point is in the picture and the head doesn't hide it.",
+                (68,),
+            ),
+            Column(
+                "five_points_px",
+                "float32",
+                Origin.RENDERED,
+                "Middles of the eyes (image left first), tip of the nose, corners of the mouth.",
+                (5, 2),
+                **_PX,
+            ),
         )
 
     def files(self) -> tuple[SampleFile, ...]:
@@ -64,8 +84,22 @@ class Boxes:
         """Two columns."""
         text = "x0, y0, x1, y1 of the upright box round"
         return (
-            Column("box_px", "float32", Origin.RENDERED, f"{text} the facial skin; may reach outside the image.", (4,), **_PX),
-            Column("head_box_px", "float32", Origin.RENDERED, f"{text} the head without neck and shoulders; may reach outside.", (4,), **_PX),
+            Column(
+                "box_px",
+                "float32",
+                Origin.RENDERED,
+                f"{text} the facial skin; may reach outside the image.",
+                (4,),
+                **_PX,
+            ),
+            Column(
+                "head_box_px",
+                "float32",
+                Origin.RENDERED,
+                f"{text} the head without neck and shoulders; may reach outside.",
+                (4,),
+                **_PX,
+            ),
         )
 
     def files(self) -> tuple[SampleFile, ...]:
@@ -76,7 +110,9 @@ class Boxes:
         """Extremes of the projected vertices."""
         pixels = view.scene.vertices_px
         face, head = view.scene.face_vertices, view.scene.head_vertices
-        return TileLabels({"box_px": _box(view.crop.points(pixels[:, face])), "head_box_px": _box(view.crop.points(pixels[:, head]))})
+        return TileLabels(
+            {"box_px": _box(view.crop.points(pixels[:, face])), "head_box_px": _box(view.crop.points(pixels[:, head]))}
+        )
 
 
 def _box(points: np.ndarray) -> np.ndarray:
@@ -88,9 +124,12 @@ class Gaze:
 
     def columns(self, num_dense: int) -> tuple[Column, ...]:
         """Two columns."""
-        text = "Unit vector along the optical axis of the subject's {} eye: x to the image's right, y up, z to the camera."
+        text = (
+            "Unit vector along the optical axis of the subject's {} eye: x to the image's right, y up, z to the camera."
+        )
         return tuple(
-            Column(f"gaze_{side}", "float32", Origin.RENDERED, text.format(side), (3,), frame="camera") for side in ("left", "right")
+            Column(f"gaze_{side}", "float32", Origin.RENDERED, text.format(side), (3,), frame="camera")
+            for side in ("left", "right")
         )
 
     def files(self) -> tuple[SampleFile, ...]:

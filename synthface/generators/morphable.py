@@ -62,9 +62,7 @@ class MorphableGenerator:
             )
         pixels = ((rendered.image + 1.0) * 127.5).round().to(torch.uint8)
         images = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        scene = Scene(
-            self.model, factors, size_px, mesh=rendered.mesh, fine=rendered.fragments, device=self._device
-        )
+        scene = Scene(self.model, factors, size_px, mesh=rendered.mesh, fine=rendered.fragments, device=self._device)
         return Generated(images, scene)
 
     def describe(self) -> dict[str, Any]:

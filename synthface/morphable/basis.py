@@ -187,7 +187,9 @@ class MorphableBasis:
         if self.mirror.size not in (0, num_vertices):
             found.append(f"mirror has {self.mirror.size} entries, not {num_vertices}")
         if self.face_part.size and int(self.face_part.max()) >= len(self.part_names):
-            found.append(f"face_part goes up to {self.face_part.max()}, but there are {len(self.part_names)} part names")
+            found.append(
+                f"face_part goes up to {self.face_part.max()}, but there are {len(self.part_names)} part names"
+            )
         return found
 
 

@@ -93,7 +93,9 @@ class MorphableModel(nn.Module):
         """Unit vertex normals (N, V, 3): the mean of the adjacent triangles' normals, weighted by their area."""
         a, b, c = (vertices[:, self.faces[:, k]] for k in range(3))
         face_normals = torch.linalg.cross(b - a, c - a, dim=-1)
-        summed = torch.zeros_like(vertices).index_add(1, self.get_buffer("_corner_vertex"), face_normals[:, self.get_buffer("_corner_face")])
+        summed = torch.zeros_like(vertices).index_add(
+            1, self.get_buffer("_corner_vertex"), face_normals[:, self.get_buffer("_corner_face")]
+        )
         return torch.nn.functional.normalize(summed, dim=-1, eps=1e-12)
 
     def forward(self, factors: Factors) -> Mesh:

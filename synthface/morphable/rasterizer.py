@@ -52,10 +52,10 @@ def rasterize(
         MissingExtraError: `pytorch3d` was asked for and doesn't work here.
     """
     if backend != "builtin":
-        from synthface.morphable import rasterizer_pytorch3d
+        import synthface.morphable.rasterizer_pytorch3d as pytorch3d
 
-        if backend == "pytorch3d" or (verts_clip.is_cuda and rasterizer_pytorch3d.is_available()):
-            return rasterizer_pytorch3d.rasterize(verts_clip, faces, height, width, cull=cull)
+        if backend == "pytorch3d" or (verts_clip.is_cuda and pytorch3d.is_available()):
+            return pytorch3d.rasterize(verts_clip, faces, height, width, cull=cull)
     with torch.no_grad():
         packed = torch.cat([_winners(sample, faces, height, width, cull) for sample in verts_clip.detach()])
         face_idx = packed.view(len(verts_clip), height, width)

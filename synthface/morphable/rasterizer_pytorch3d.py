@@ -1,6 +1,6 @@
 """PyTorch3D's rasteriser behind our own call; optional, and not on PyPI: install it from its source for your torch.
 
-    pip install "git+https://github.com/facebookresearch/pytorch3d.git@stable"
+pip install "git+https://github.com/facebookresearch/pytorch3d.git@stable"
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def rasterize(verts_clip: Tensor, faces: Tensor, height: int, width: int, *, cul
         MissingExtraError: PyTorch3D isn't installed or doesn't work here.
     """
     if not is_available():
-        raise MissingExtraError("pytorch3d (from source, see its INSTALL.md)", "pytorch3d", "the rasteriser backend `pytorch3d`")
+        raise MissingExtraError(
+            "pytorch3d (from source, see its INSTALL.md)", "pytorch3d", "the rasteriser backend `pytorch3d`"
+        )
     from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
     from pytorch3d.structures import Meshes
 

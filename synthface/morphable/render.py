@@ -13,7 +13,6 @@ from synthface.morphable.model import Factors, Mesh, MorphableModel
 from synthface.morphable.rasterizer import Backend, Fragments, barycentric, blend, rasterize
 
 
-
 class Rendered(NamedTuple):
     """A batch of pictures and what they show.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +124,9 @@ class Scene:
         """
         numbers = {name: n for n, name in enumerate(self.basis.part_names)}
         if f"pupil_{side}" not in numbers:
-            raise MorphableModelError(f"morphable model {self.basis.name!r} has no part pupil_{side}: drop annotation gaze")
+            raise MorphableModelError(
+                f"morphable model {self.basis.name!r} has no part pupil_{side}: drop annotation gaze"
+            )
         pupil = np.unique(self.basis.faces[self.basis.face_part == numbers[f"pupil_{side}"]])
         white = np.unique(self.basis.faces[self.basis.face_part == numbers[f"eye_white_{side}"]])
         vertices = self.mesh.vertices.cpu().numpy()
@@ -175,7 +178,7 @@ class Scene:
         clip = self.clip[:, vertices]
         return camera.clip_to_pixels(clip, self.size_px).cpu().numpy(), clip[..., 3].cpu().numpy()
 
-    def _of_faces(self, values: npt.NDArray[np.generic], background: int) -> npt.NDArray[np.generic]:
+    def _of_faces(self, values: npt.NDArray[Any], background: int) -> npt.NDArray[Any]:
         """A per-triangle value at each pixel."""
         extended = np.append(values, np.asarray(background, values.dtype))
         return extended[self.fragments.face_idx.cpu().numpy()]

@@ -38,7 +38,9 @@ def describe_plan(spec: SpecSource, *, generator: str | None = None) -> dict[str
         "images": plan.num_images,
         "identities": plan.num_identities,
         "shards": len(plan.shards),
-        "splits": {s.name: {"images": s.stop - s.start, "identities": s.last_identity - s.first_identity} for s in plan.splits},
+        "splits": {
+            s.name: {"images": s.stop - s.start, "identities": s.last_identity - s.first_identity} for s in plan.splits
+        },
         "conditions": {s.name: n * plan.num_identities for s, n in zip(plan.strata, plan.counts, strict=True)},
         "pairs": pairs,
         "estimated_bytes": int(plan.num_images * bytes_each),

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from synthface.pipeline import Job, prepare, pictures
 from synthface.engines.local import single_threaded
+from synthface.pipeline import Job, pictures, prepare
 
 U8 = npt.NDArray[np.uint8]
 
@@ -18,11 +18,17 @@ _PAPER, _INK = (250, 250, 248), (40, 40, 40)
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[U8]], *, row_labels: Sequence[str] = (), column_labels: Sequence[str] = (), cell_px: int = 112
+    rows: Sequence[Sequence[U8]],
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    cell_px: int = 112,
 ) -> Image.Image:
     """Pictures (H, W, 3) in a grid, each shrunk to fit a cell; rows may differ in length."""
     font = ImageFont.load_default(size=12)
-    left = _MARGIN + (max((int(font.getlength(text)) for text in row_labels), default=-_GAP) + _GAP if row_labels else 0)
+    left = _MARGIN + (
+        max((int(font.getlength(text)) for text in row_labels), default=-_GAP) + _GAP if row_labels else 0
+    )
     top = _MARGIN + (_LABEL_HEIGHT if column_labels else 0)
     step = cell_px + _GAP
     width = left + step * max((len(row) for row in rows), default=0) - _GAP + _MARGIN
@@ -43,7 +49,13 @@ def contact_sheet(
 
 
 def preview(
-    spec: object, *, generator: str | None = None, device: str = "cpu", num_rows: int = 6, num_columns: int = 10, cell_px: int = 112
+    spec: object,
+    *,
+    generator: str | None = None,
+    device: str = "cpu",
+    num_rows: int = 6,
+    num_columns: int = 10,
+    cell_px: int = 112,
 ) -> Image.Image:
     """A spec's first pictures as a sheet: a row per identity, its images from left to right.
 

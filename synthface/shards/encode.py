@@ -95,9 +95,7 @@ def label_json(columns: Sequence[Column], values: Mapping[str, npt.NDArray[Any]]
     ordered = sorted(columns, key=lambda column: column.name)
     # One flat tuple per sample through one format string: the whole object in a single call.
     flat = [_cells(column, values[column.name]) for column in ordered]
-    return [
-        (template % tuple(cell for cells in row for cell in cells)).encode() for row in zip(*flat, strict=True)
-    ]
+    return [(template % tuple(cell for cells in row for cell in cells)).encode() for row in zip(*flat, strict=True)]
 
 
 @lru_cache(maxsize=16)

@@ -110,7 +110,9 @@ class LabelWriter:
         import pyarrow as pa
 
         joined = {c.name: np.concatenate([tile[c.name] for tile in self._waiting]) for c in self._columns}
-        arrays = [_arrow(joined[c.name][:count], field.type) for c, field in zip(self._columns, self._schema, strict=True)]
+        arrays = [
+            _arrow(joined[c.name][:count], field.type) for c, field in zip(self._columns, self._schema, strict=True)
+        ]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=ROW_GROUP)
         self._num_waiting -= count
         self._waiting = [{name: values[count:] for name, values in joined.items()}] if self._num_waiting else []
@@ -120,7 +122,9 @@ def _arrow(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
     import pyarrow as pa
 
     if pa.types.is_fixed_size_list(kind):
-        return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).ravel(), kind.value_type), kind.list_size)
+        return pa.FixedSizeListArray.from_arrays(
+            pa.array(np.ascontiguousarray(values).ravel(), kind.value_type), kind.list_size
+        )
     return pa.array(values, kind)
 
 
@@ -181,5 +185,6 @@ def labels(dataset: str | Path, *, split: str | None = None, columns: Sequence[s
     frame: pd.DataFrame = table.to_pandas()
     for column in columns_of(table.schema):
         if len(column.shape) > 1:
-            frame[column.name] = [np.asarray(cell).reshape(column.shape) for cell in frame[column.name]]
+            nested: Any = [np.asarray(cell).reshape(column.shape) for cell in frame[column.name]]
+            frame[column.name] = nested
     return frame[list(columns)] if columns is not None else frame

@@ -141,7 +141,7 @@ class _EpochShards:
         self._seed = seed
         # DataLoader workers get a copy of this object anew each epoch: a count kept in it would always be 0. Each
         # reader counts its own epochs in memory that all share.
-        self._epochs = torch.zeros(_MAX_WORKERS, dtype=torch.int64).share_memory_()
+        self._epochs = torch.zeros(_MAX_WORKERS, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -101,10 +101,11 @@ class Normal(_Moments):
         from scipy.special import ndtr, ndtri
 
         a, b = (self.low - self.mean) / self.std, (self.high - self.mean) / self.std
-        if a > 0:  # the upper tail: mirror it, where the CDF keeps its precision
-            score = -ndtri(ndtr(-b) + (1.0 - u) * (ndtr(-a) - ndtr(-b)))
-        else:
-            score = ndtri(ndtr(a) + u * (ndtr(b) - ndtr(a)))
+        # In the upper tail the CDF is all but 1: mirror it to the lower one, where it keeps its precision.
+        is_upper = a > 0
+        low, high, v = (-b, -a, 1.0 - u) if is_upper else (a, b, u)
+        score = ndtri(ndtr(low) + v * (ndtr(high) - ndtr(low)))
+        score = -score if is_upper else score
         return np.clip(self.mean + self.std * score, self.low, self.high)
 
 

@@ -18,7 +18,9 @@ angles = st.floats(-180, 180)
 def test_a_white_surface_facing_a_light_reads_its_intensity(azimuth: float, elevation: float, intensity: float) -> None:
     sh = lights.directional(azimuth, elevation, intensity)
     facing = lights.direction(azimuth, elevation)
-    np.testing.assert_allclose(lights.shade(facing[None], sh[None])[0], np.full((1, 3), intensity).ravel()[None], rtol=1e-9)
+    np.testing.assert_allclose(
+        lights.shade(facing[None], sh[None])[0], np.full((1, 3), intensity).ravel()[None], rtol=1e-9
+    )
 
 
 def test_ambient_light_reads_its_level_everywhere() -> None:

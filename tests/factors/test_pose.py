@@ -32,5 +32,7 @@ def test_positive_roll_is_counter_clockwise_in_the_image() -> None:
 
 def test_rotations_are_rotations() -> None:
     rotation = rotation_matrix(np.random.default_rng(0).normal(size=(7, 3)))
-    np.testing.assert_allclose(rotation @ np.swapaxes(rotation, -1, -2), np.broadcast_to(np.eye(3), (7, 3, 3)), atol=1e-12)
+    np.testing.assert_allclose(
+        rotation @ np.swapaxes(rotation, -1, -2), np.broadcast_to(np.eye(3), (7, 3, 3)), atol=1e-12
+    )
     np.testing.assert_allclose(np.linalg.det(rotation), 1.0)

@@ -31,7 +31,15 @@ def streams() -> list[dict[str, object]]:
 def samples() -> dict[str, list[float]]:
     """Labels of the tiny spec's first rows."""
     drawn = sample(plan_of(), np.arange(4))
-    names = ("yaw_deg", "pitch_deg", "roll_deg", "ambient", "light0_azimuth_deg", "expression_mouth_smile_left", "skin_tone_ita_deg")
+    names = (
+        "yaw_deg",
+        "pitch_deg",
+        "roll_deg",
+        "ambient",
+        "light0_azimuth_deg",
+        "expression_mouth_smile_left",
+        "skin_tone_ita_deg",
+    )
     result = {name: [float(v) for v in drawn.columns[name]] for name in names}
     return {**result, "shape0": drawn.factors.shape[:, 0].tolist(), "noise0": drawn.factors.noise[:, 0].tolist()}
 

@@ -114,7 +114,9 @@ def test_interpolating_positions_gives_back_the_pixel(sphere: MorphableModel) ->
 
 def test_gradients_of_colour_and_geometry_are_right() -> None:
     faces = torch.tensor([[0, 1, 2], [1, 3, 2]])
-    vertices = torch.tensor([[-0.7, -0.6, 0.1], [0.7, -0.5, 0.0], [-0.6, 0.7, 0.2], [0.6, 0.6, -0.3]], dtype=torch.float64)[None]
+    vertices = torch.tensor(
+        [[-0.7, -0.6, 0.1], [0.7, -0.5, 0.0], [-0.6, 0.7, 0.2], [0.6, 0.6, -0.3]], dtype=torch.float64
+    )[None]
     colours = torch.rand(1, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     fragments = rasterize(camera.project(vertices), faces, 6, 6)
     assert (fragments.face_idx >= 0).sum() > 10
@@ -164,9 +166,13 @@ def test_torch_twins_agree_with_numpy() -> None:
     rng = np.random.default_rng(1)
     normals = rng.normal(size=(50, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    np.testing.assert_allclose(torch_lighting.sh_basis(torch.as_tensor(normals)).numpy(), lights.sh_basis(normals), atol=1e-12)
+    np.testing.assert_allclose(
+        torch_lighting.sh_basis(torch.as_tensor(normals)).numpy(), lights.sh_basis(normals), atol=1e-12
+    )
     angles = rng.uniform(-1, 1, (20, 3))
-    np.testing.assert_allclose(models.rotation_matrix(torch.as_tensor(angles)).numpy(), poses.rotation_matrix(angles), atol=1e-12)
+    np.testing.assert_allclose(
+        models.rotation_matrix(torch.as_tensor(angles)).numpy(), poses.rotation_matrix(angles), atol=1e-12
+    )
 
 
 def test_srgb_is_its_own_inverse_and_its_gradient_is_finite() -> None:

@@ -70,7 +70,9 @@ def key_of(sample: dict[str, object]) -> object:
     return sample["key"]
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset's
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # webdataset's
 def test_plain_webdataset_reads_it(dataset: Path) -> None:
     import webdataset as wds
 
@@ -101,7 +103,9 @@ def test_wids_index_finds_its_shards(dataset: Path) -> None:
         assert len(index) == 9
 
 
-def test_hugging_face_datasets_reads_the_folder_by_its_card(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hugging_face_datasets_reads_the_folder_by_its_card(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with warnings.catch_warnings():

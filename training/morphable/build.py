@@ -226,5 +226,3 @@ def _card(num_identities: int, seed: int, figures: BuildReport) -> dict[str, obj
         "expression_share_removed": round(figures.expression_share, 4),
         "frame": "x to the subject's left, y up, z out of the face; dm; pupils 0.63 dm apart",
     }
-
-

@@ -14,7 +14,9 @@ def morphable() -> None:
 
 @morphable.command("build")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write the model to.")
-@click.option("--num-identities", default=2000, show_default=True, help="Random adults to learn the identity basis from.")
+@click.option(
+    "--num-identities", default=2000, show_default=True, help="Random adults to learn the identity basis from."
+)
 @click.option("--num-shape", default=80, show_default=True, help="Components to keep.")
 @click.option("--seed", default=0, show_default=True)
 def build_command(out: Path, num_identities: int, num_shape: int, seed: int) -> None:

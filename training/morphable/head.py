@@ -144,9 +144,7 @@ def _body(base: BaseMesh, data: Path, masks: dict[str, F64]) -> _Piece:
     used, faces = np.unique(np.take_along_axis(quads[quad], corners, axis=1), return_inverse=True)
     uv_used, uv_faces = np.unique(np.take_along_axis(uv_quads[quad], corners, axis=1), return_inverse=True)
     faces, uv_faces = faces.reshape(-1, 3), uv_faces.reshape(-1, 3)
-    pick = csr_matrix(
-        (np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), len(base.vertices))
-    )
+    pick = csr_matrix((np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), len(base.vertices)))
     marked = brow_band[quad]
     split = subdivide(faces, marked)
     parent = split.parent
@@ -222,9 +220,7 @@ def _group(base: BaseMesh, group: str, part: int) -> _Piece:
     quads = base.groups[group]
     corners, quad = triangulate(base.vertices, quads)
     used, faces = np.unique(np.take_along_axis(quads[quad], corners, axis=1), return_inverse=True)
-    uv_used, uv_faces = np.unique(
-        np.take_along_axis(base.uv_groups[group][quad], corners, axis=1), return_inverse=True
-    )
+    uv_used, uv_faces = np.unique(np.take_along_axis(base.uv_groups[group][quad], corners, axis=1), return_inverse=True)
     matrix = csr_matrix((np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), len(base.vertices)))
     faces = faces.reshape(-1, 3)
     return _Piece(matrix, faces, np.full(len(faces), part), base.uv[uv_used], uv_faces.reshape(-1, 3))

@@ -15,7 +15,12 @@ from training.morphable.makehuman import identity_axes, read_target
 F64 = npt.NDArray[np.float64]
 
 REGIONS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "ears", "chin", "cheek", "neck", "asym")
-_GENDERS, _AGES, _MUSCLES, _WEIGHTS = ("female", "male"), ("young", "old"), ("min", "average", "max"), ("min", "average", "max")
+_GENDERS, _AGES, _MUSCLES, _WEIGHTS = (
+    ("female", "male"),
+    ("young", "old"),
+    ("min", "average", "max"),
+    ("min", "average", "max"),
+)
 _ANCESTRIES = ("african", "asian", "caucasian")
 #: Targets that move or tilt the whole head: the alignment takes them out again. Pointed ears are for elves.
 _LEFT_OUT = ("head-trans", "head-angle", "asymm-", "ear-shape-pointed", "head-age")

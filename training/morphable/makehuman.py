@@ -81,9 +81,8 @@ def read_base_mesh(path: Path) -> BaseMesh:
 
 def read_target(path: Path, num_vertices: int) -> F64:
     """Displacement (V, 3) of a `.target` or `.target.gz` file: lines of vertex index and three offsets in dm."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
     displacement = np.zeros((num_vertices, 3))
-    with opened as file:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         for number, line in enumerate(file, start=1):
             if not line.strip() or line.startswith("#"):
                 continue
@@ -125,7 +124,7 @@ def identity_axes(folder: Path, regions: tuple[str, ...]) -> list[Axis]:
 
 def _axes_of(folder: Path) -> Iterator[Axis]:
     files = {path.name.removesuffix(".target.gz"): path for path in sorted(folder.glob("*.target.gz"))}
-    second = {low: high for low, high in _OPPOSITES}
+    second = dict(_OPPOSITES)
     highs = set(second.values())
     for name, path in files.items():
         stem, _, end = name.rpartition("-")

@@ -1,0 +1,1 @@
+"""The networks that rendering needs, in plain torch: no custom kernels."""
