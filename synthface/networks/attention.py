@@ -37,8 +37,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             return kernel(query, key, value)
         except NotImplementedError:
             _warn_once()
-    heads_first = (x.transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+    heads_first = [x.transpose(1, 2) for x in (query, key, value)]
+    mixed: Tensor = F.scaled_dot_product_attention(heads_first[0], heads_first[1], heads_first[2])
+    return mixed.transpose(1, 2)
 
 
 @lru_cache(maxsize=1)
@@ -71,6 +72,5 @@ class SelfAttention2d(nn.Module):
         heads = tokens.reshape(num, height * width, 3, self.num_heads, channels // self.num_heads)
         mixed = attend(*(part.contiguous() for part in heads.unbind(dim=2)))
         mixed = mixed.reshape(num, height * width, channels).transpose(1, 2).reshape(x.shape)
-        return (x + self.gain * self.to_out(mixed)) / torch.sqrt(1 + self.gain.square()).to(x.dtype)
-
-
+        added: Tensor = x + self.gain * self.to_out(mixed)
+        return added / torch.sqrt(1 + self.gain.square()).to(x.dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class LambdaSizes:
     @property
     def total(self) -> int:
         """Length of the vector."""
-        return self.parts["pose_rad"].stop
+        return self.shape + self.albedo + self.expression + NUM_SH + 3
 
     def pack(self, factors: Factors) -> Tensor:
         """λ as one vector (N, total)."""
@@ -102,8 +103,7 @@ class MappingNetwork(nn.Module):
         super().__init__()
         widths = [num_factors + num_noise] + [w_dim] * num_layers
         self.layers = nn.ModuleList(
-            EqualisedLinear(num_in, num_out, lr_multiplier=lr_multiplier)
-            for num_in, num_out in zip(widths[:-1], widths[1:], strict=True)
+            EqualisedLinear(num_in, num_out, lr_multiplier=lr_multiplier) for num_in, num_out in pairwise(widths)
         )
         self.register_buffer("mean", torch.zeros(num_factors))
         self.register_buffer("scale", torch.ones(num_factors))
@@ -136,7 +136,8 @@ class MappingNetwork(nn.Module):
 
     def noise_of(self, code: Tensor) -> Tensor:
         """The ε (N, E) that stands for a code (N, E): the inverse of what `forward` does to ε."""
-        return torch.linalg.solve(self.noise_mix.double(), (code - self.noise_mean).double().T).T.to(code.dtype)
+        noise: Tensor = torch.linalg.solve(self.noise_mix.double(), (code - self.noise_mean).double().T).T
+        return noise.to(code.dtype)
 
 
 def broadcast(w: Tensor, num_ws: int) -> Tensor:
