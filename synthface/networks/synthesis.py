@@ -211,9 +211,9 @@ class AdainLayer(nn.Module):
         """(N, C, H, W) under styles (N, w_dim)."""
         x = self.noise(x, noise)
         x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), 0.2) * math.sqrt(2.0)
-        x = F.instance_norm(x, eps=1e-8)
         scale, shift = self.style(w)[:, :, None, None].to(x.dtype).chunk(2, dim=1)
-        return x * (scale + 1.0) + shift
+        styled: Tensor = F.instance_norm(x, eps=1e-8) * (scale + 1.0) + shift
+        return styled
 
 
 class AdainBlock(nn.Module):
