@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.gan import adversarial
-from training.gan.discriminator import Down, DiscriminatorConfig, make_discriminator, spread_in_groups
+from training.gan.discriminator import DiscriminatorConfig, Down, make_discriminator, spread_in_groups
 
 
 def discriminator(kind: str, **changes: object) -> nn.Module:
