@@ -13,6 +13,7 @@ from synthface.errors import SynthfaceError
 #: Stage to "module:command"; a stage is imported when it is called.
 STAGES: Mapping[str, str] = {
     "morphable": "training.morphable.cli:morphable",
+    "vae": "training.vae.cli:vae",
 }
 
 

@@ -28,12 +28,15 @@ class VaeConfig:
         z_size: of its z.
         width: of the three hidden layers each way.
         bounds: the range of λ; the decoder cannot leave it. None is unbounded.
+        initial_s: what the decoder's scale starts at. At 1, the scale of the standardised λ itself, ignoring z is already
+            optimal and training never leaves that point; it must start well below.
     """
 
     size: int
     z_size: int
     width: int
     bounds: tuple[float, float] | None = None
+    initial_s: float = 0.1
 
 
 #: z sizes and hidden widths of the paper.
@@ -74,7 +77,7 @@ class FactorVae(nn.Module):
         self.config = config
         self.encoder = _mlp(config.size, config.width, 2 * config.z_size)
         self.decoder = _mlp(config.z_size, config.width, config.size)
-        self.log_s = nn.Parameter(torch.zeros(()))
+        self.log_s = nn.Parameter(torch.tensor(math.log(config.initial_s)))
         self.register_buffer("mean", torch.zeros(config.size))
         self.register_buffer("scale", torch.ones(config.size))
 
@@ -89,9 +92,18 @@ class FactorVae(nn.Module):
         mean, log_variance = self.encoder((factor - self.mean) / self.scale).chunk(2, dim=1)
         return mean, log_variance
 
-    def decode(self, z: Tensor) -> Tensor:
-        """λ (N, size) of z (N, z_size), inside the bounds."""
-        factor = self.mean + self.scale * self.decoder(z)
+    def decode(self, z: Tensor, *, residual: Tensor | None = None) -> Tensor:
+        """λ (N, size) of z (N, z_size), inside the bounds.
+
+        Args:
+            z: standard normal.
+            residual: standard normal (N, size): draws from p(λ|z) rather than its mean, as the paper takes it. The mean
+                alone has too little variance wherever z doesn't determine λ.
+        """
+        standard = self.decoder(z)
+        if residual is not None:
+            standard = standard + self.log_s.exp() * residual
+        factor: Tensor = self.mean + self.scale * standard
         return factor if self.config.bounds is None else smooth_clamp(factor, *self.config.bounds)
 
     def terms(self, factor: Tensor, *, noise: Tensor) -> VaeTerms:
@@ -118,7 +130,8 @@ class FactorVae(nn.Module):
 def smooth_clamp(x: Tensor, low: float, high: float) -> Tensor:
     """x kept in [low, high] with a gradient everywhere: the identity away from the ends."""
     k = _SHARPNESS / (high - low)
-    return low + (F.softplus(k * (x - low)) - F.softplus(k * (x - high))) / k
+    # The clamp only takes off what rounding adds beyond the ends.
+    return (low + (F.softplus(k * (x - low)) - F.softplus(k * (x - high))) / k).clamp(low, high)
 
 
 def _mlp(num_in: int, width: int, num_out: int) -> nn.Sequential:

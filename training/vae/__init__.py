@@ -1,0 +1,1 @@
+"""The λ-VAEs: z ~ N(0, I) to the factors of real photos."""
