@@ -41,12 +41,12 @@ class Crop:
         """Points (N, P, 2) of the view in the picture."""
         if self.matrices is None:
             return points_px.astype(np.float32)
-        return (np.einsum("nij,npj->npi", self.matrices[:, :, :2], points_px) + self.matrices[:, None, :, 2]).astype(
-            np.float32
-        )
+        x, y = points_px[..., 0], points_px[..., 1]
+        rows = (self.matrices[:, row, :, None] for row in range(2))
+        return np.stack([m[:, 0] * x + m[:, 1] * y + m[:, 2] for m in rows], axis=-1).astype(np.float32)
 
     def images(self, images: U8) -> U8:
-        """Views (N, H, W, 3) as pictures (N, size, size, 3), bicubic."""
+        """Views (N, H, W, 3) as pictures (N, size, size, 3), bilinear: the view is a little finer than the picture."""
         if self.matrices is None:
             return images
         from PIL import Image
@@ -55,7 +55,10 @@ class Crop:
             [
                 np.asarray(
                     Image.fromarray(image).transform(
-                        (self.size_px, self.size_px), Image.Transform.AFFINE, _inverse(matrix), Image.Resampling.BICUBIC
+                        (self.size_px, self.size_px),
+                        Image.Transform.AFFINE,
+                        _inverse(matrix),
+                        Image.Resampling.BILINEAR,
                     )
                 )
                 for image, matrix in zip(images, self.matrices, strict=True)

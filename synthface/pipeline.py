@@ -32,8 +32,9 @@ from synthface.spec.loader import load_spec
 from synthface.spec.model import Spec
 from synthface.storage import Store, open_store
 
-#: Rows that go through the pipeline together: a multiple of every K, small enough for little memory.
-CHUNK = 64
+#: Rows that go through the pipeline together: a multiple of every K, small enough for little memory. Large datasets take
+#: larger chunks, whose sampling costs less a row; small ones smaller, so that every worker gets some.
+SMALL_CHUNK, LARGE_CHUNK, LARGE_DATASET = 64, 256, 4096
 FORMAT = 1
 SpecSource = str | Path | Mapping[str, Any] | Spec
 
@@ -266,7 +267,7 @@ def samples(
         if low >= high:
             continue
         aligned = shard.start + (low - shard.start) // job.info.tile_size * job.info.tile_size
-        for begin, end in chunks_of(aligned, shard.stop if high == shard.stop else high):
+        for begin, end in chunks_of(job, aligned, shard.stop if high == shard.stop else high):
             for part in pictures(job, begin, end):
                 yield from _decoded(part, job.columns, low)
 
@@ -286,10 +287,11 @@ def _decoded(part: Picture, columns: Sequence[Column], low: int) -> Iterator[dic
             }
 
 
-def chunks_of(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Rows cut into runs of `CHUNK`, aligned to `start`."""
-    for begin in range(start, stop, CHUNK):
-        yield begin, min(begin + CHUNK, stop)
+def chunks_of(job: Job, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Rows cut into chunks, aligned to `start`."""
+    size = LARGE_CHUNK if job.plan.num_images >= LARGE_DATASET else SMALL_CHUNK
+    for begin in range(start, stop, size):
+        yield begin, min(begin + size, stop)
 
 
 # -------------------------------------------------------------------------------------------------------- datasets
@@ -352,10 +354,10 @@ def render(
             on_progress(Progress(done, total, time.monotonic() - began))
 
     with encoded_chunks(
-        job, [chunk for shard in todo for chunk in chunks_of(shard.start, shard.stop)], workers, engine
+        job, [chunk for shard in todo for chunk in chunks_of(job, shard.start, shard.stop)], workers, engine
     ) as encoded:
         for shard in todo:
-            tiles = (next(encoded) for _ in chunks_of(shard.start, shard.stop))
+            tiles = (next(encoded) for _ in chunks_of(job, shard.start, shard.stop))
             marker = write_shard(store, shard, counted(tiles), job.columns, fingerprint)
             written += marker.tar.bytes + marker.labels.bytes
     missing = finish(store, job, fingerprint)

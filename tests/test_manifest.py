@@ -64,7 +64,7 @@ def test_labels_that_differ_from_the_table_are_found_even_with_matching_hashes(c
 
     path = sorted((copy / "data").glob("*.tar"))[0]
     content = path.read_bytes()
-    start = content.index(b'"yaw_deg": ') + len(b'"yaw_deg": ')
+    start = content.index(b'"yaw_deg":') + len(b'"yaw_deg":')
     changed = content[:start] + (b"1" if content[start : start + 1] != b"1" else b"2") + content[start + 1 :]
     path.write_bytes(changed)
     manifest = json.loads((copy / "manifest.json").read_text())

@@ -108,15 +108,15 @@ class Boxes:
 
     def annotate(self, view: TileView) -> TileLabels:
         """Extremes of the projected vertices."""
-        pixels = view.scene.vertices_px
-        face, head = view.scene.face_vertices, view.scene.head_vertices
-        return TileLabels(
-            {"box_px": _box(view.crop.points(pixels[:, face])), "head_box_px": _box(view.crop.points(pixels[:, head]))}
-        )
+        scene, basis = view.scene, view.scene.basis
+        face, head = (view.crop.points(scene.vertices_px(v)) for v in (basis.face_vertices, basis.head_vertices))
+        return TileLabels({"box_px": _box(face), "head_box_px": _box(head)})
 
 
 def _box(points: np.ndarray) -> np.ndarray:
-    return np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
+    # One coordinate at a time: reducing the middle axis of (N, P, 2) is ten times slower.
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)], axis=1)
 
 
 class Gaze:

@@ -66,7 +66,7 @@ def _folder_of(name: str) -> Path | None:
 
 
 #: K of the analytic renderer.
-MORPHABLE_TILE = 4
+MORPHABLE_TILE = 8
 
 #: Name in a spec to what makes the generator on a device. `default` is the one a spec gets that names none.
 GENERATORS: Mapping[str, Callable[[str], Generator]] = {

@@ -123,6 +123,17 @@ class MorphableBasis:
             sha.update(name.encode() + np.ascontiguousarray(getattr(self, name)).tobytes())
         return sha.hexdigest()
 
+    @cached_property
+    def face_vertices(self) -> npt.NDArray[np.intp]:
+        """Indices of the vertices of the face mask."""
+        return np.unique(self.faces[self.face_mask])
+
+    @cached_property
+    def head_vertices(self) -> npt.NDArray[np.intp]:
+        """Indices of the vertices of the head without neck and shoulders."""
+        neck = [n for n, name in enumerate(self.part_names) if name == "neck"]
+        return np.unique(self.faces[~np.isin(self.face_part, neck)])
+
     def layout(self, *, num_noise: int = 32) -> FactorLayout:
         """The sizes and names of λ that this model takes."""
         return FactorLayout(

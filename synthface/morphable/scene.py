@@ -92,29 +92,20 @@ class Scene:
         pixels, depth = self._landmarks(self.model.landmarks68)
         inside = ((pixels >= 0) & (pixels < self.size_px)).all(axis=2)
         zbuf = (self._fine or self.fragments).zbuf.cpu().numpy()
-        finer = zbuf.shape[-1] / self.size_px
-        column, row = np.moveaxis((np.clip(pixels, 0, self.size_px - 0.01) * finer).astype(np.int64), -1, 0)
-        # The farthest surface among the pixel and its neighbours: on a silhouette the centre may see something nearer.
-        padded = np.pad(np.where(np.isinf(zbuf), -np.inf, zbuf), ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+        finest = zbuf.shape[-1]
+        column, row = np.moveaxis((pixels * (finest / self.size_px)).astype(np.int64), -1, 0)
         sample = np.arange(len(self))[:, None]
-        around = [padded[sample, row + dy, column + dx] for dy in range(3) for dx in range(3)]
-        return inside & (depth <= np.max(around, axis=0) + VISIBILITY_TOLERANCE_DM)
+        # The farthest surface among the pixel and its neighbours: on a silhouette the centre may see something nearer.
+        farthest = np.full(depth.shape, -np.inf, np.float32)
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                seen = zbuf[sample, np.clip(row + dy, 0, finest - 1), np.clip(column + dx, 0, finest - 1)]
+                farthest = np.where(seen < np.inf, np.maximum(farthest, seen), farthest)
+        return inside & (depth <= farthest + VISIBILITY_TOLERANCE_DM)
 
-    @cached_property
-    def vertices_px(self) -> F32:
-        """(N, V, 2) all vertices in pixel coordinates."""
-        return camera.clip_to_pixels(self.clip, self.size_px).cpu().numpy()
-
-    @cached_property
-    def face_vertices(self) -> npt.NDArray[np.intp]:
-        """Indices of the vertices of the face mask."""
-        return np.unique(self.basis.faces[self.basis.face_mask])
-
-    @cached_property
-    def head_vertices(self) -> npt.NDArray[np.intp]:
-        """Indices of the vertices of the head without neck and shoulders."""
-        neck = [n for n, name in enumerate(self.basis.part_names) if name == "neck"]
-        return np.unique(self.basis.faces[~np.isin(self.basis.face_part, neck)])
+    def vertices_px(self, vertices: npt.NDArray[np.intp]) -> F32:
+        """(N, L, 2) pixel coordinates of some vertices."""
+        return camera.clip_to_pixels(self.clip[:, vertices], self.size_px).cpu().numpy()
 
     def gaze(self, side: str) -> F32:
         """(N, 3) unit vectors along the optical axis of the subject's `left` or `right` eye, camera frame.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -79,47 +77,24 @@ def encoder_versions(backend: JpegBackend = "pillow") -> dict[str, str]:
     return {"jpeg": backend, **versions}
 
 
-# ------------------------------------------------------------------------------------------------------- label JSON
-
-#: Nine significant digits tell any two float32 apart; `#` keeps the decimal point, so that floats stay floats.
-_FORMATS = {"float32": "%#.9g", "int64": "%d", "int32": "%d", "uint8": "%d", "bool": "%s", "string": "%s"}
-
-
 def label_json(columns: Sequence[Column], values: Mapping[str, npt.NDArray[Any]]) -> list[bytes]:
-    """Each sample's labels as JSON: every column, sorted by name, arrays nested.
+    """Each sample's labels as JSON: every column, sorted by name, arrays nested; floats in their shortest exact form.
 
     Raises:
-        ValueError: a float is NaN, infinite or beyond ±10⁸.
+        ValueError: a float is NaN or infinite, which JSON can't say.
     """
-    template = _template(tuple(columns))
-    ordered = sorted(columns, key=lambda column: column.name)
-    # One flat tuple per sample through one format string: the whole object in a single call.
-    flat = [_cells(column, values[column.name]) for column in ordered]
-    return [(template % tuple(cell for cells in row for cell in cells)).encode() for row in zip(*flat, strict=True)]
+    import orjson
+
+    names = sorted(column.name for column in columns)
+    cells = [_cells(column, values[column.name]) for column in sorted(columns, key=lambda column: column.name)]
+    option = orjson.OPT_SERIALIZE_NUMPY
+    return [orjson.dumps(dict(zip(names, row, strict=True)), option=option) for row in zip(*cells, strict=True)]
 
 
-@lru_cache(maxsize=16)
-def _template(columns: tuple[Column, ...]) -> str:
-    ordered = sorted(columns, key=lambda column: column.name)
-    members = (f"{json.dumps(c.name)}: {_nested(_FORMATS[c.dtype], c.shape)}".replace("\x00", "%") for c in ordered)
-    return "{" + ", ".join(members) + "}"
-
-
-def _nested(form: str, shape: tuple[int, ...]) -> str:
-    for size in reversed(shape):
-        form = "[" + ", ".join([form] * size) + "]"
-    return form
-
-
-def _cells(column: Column, values: npt.NDArray[Any]) -> list[list[Any]]:
-    """Each sample's formatted arguments: (N, prod(shape)), row-major."""
-    flat = values.reshape(len(values), -1)
-    if column.dtype == "float32":
-        if not (np.abs(flat) < 1e8).all():
-            raise ValueError(f"label {column.name}: a value is NaN, infinite or beyond 1e8")
-    elif column.dtype == "bool":
-        return [["true" if cell else "false" for cell in row] for row in flat.tolist()]
-    elif column.dtype == "string":
-        return [[json.dumps(str(cell)) for cell in row] for row in flat.tolist()]
-    rows: list[list[Any]] = flat.tolist()
-    return rows
+def _cells(column: Column, values: npt.NDArray[Any]) -> list[Any]:
+    """Each sample's value as orjson takes it: NumPy scalars and contiguous arrays keep their precision."""
+    if column.dtype == "float32" and not np.isfinite(values).all():
+        raise ValueError(f"label {column.name}: a value is NaN or infinite")
+    if column.dtype == "string":
+        return [str(cell) for cell in values.tolist()]
+    return list(np.ascontiguousarray(values))

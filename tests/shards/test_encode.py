@@ -33,7 +33,7 @@ def one(value: float, key: str = "a") -> dict[str, np.ndarray]:
     }
 
 
-@given(st.floats(-1e7, 1e7, width=32))
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_floats_come_back_to_the_bit_and_stay_floats(value: float) -> None:
     (text,) = label_json(COLUMNS, one(value))
     labels = json.loads(text)
@@ -55,7 +55,7 @@ def test_keys_are_sorted_and_none_is_left_out() -> None:
     assert list(labels) == sorted(column.name for column in COLUMNS)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 2e8])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_label_that_json_cannot_say_is_an_error(value: float) -> None:
     with pytest.raises(ValueError, match="yaw_deg|points"):
         label_json(COLUMNS, one(value))
