@@ -36,7 +36,7 @@ def everything(**changes: Any) -> dict[str, Any]:
     ]
     return tiny(
         name="everything",
-        identities={"count": 6, "attributes": {"skin_tone_ita_deg": {"uniform": [-40, 55]}}},
+        identities={"count": 12, "attributes": {"skin_tone_ita_deg": {"uniform": [-40, 55]}}},
         conditions={"front": {}, "side": {"pose": {"yaw": {"uniform": [30, 50]}}}},
         images_per_identity={"front": 2, "side": 1},
         splits={"train": 0.5, "test": 0.5},
@@ -45,7 +45,7 @@ def everything(**changes: Any) -> dict[str, Any]:
             "image": {"size": 56, "crop": "arcface"},
             "post": [{"jpeg_quality": {"uniform": [60, 95]}}, {"gaussian_noise": 3}],
             "annotations": annotations,
-            "shards": {"samples": 4},
+            "shards": {"samples": 8},
         },
         **changes,
     )

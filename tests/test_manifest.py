@@ -27,7 +27,7 @@ def problems(folder: Path) -> dict[str, str]:
 def test_a_fresh_dataset_is_sound(dataset: Path) -> None:
     report = verify(dataset)
     assert report.problems == []
-    assert (report.num_images, report.num_shards) == (18, 6)
+    assert (report.num_images, report.num_shards) == (36, 6)
 
 
 def test_one_flipped_bit_in_a_shard_is_found(copy: Path) -> None:

@@ -48,7 +48,7 @@ def test_parts_give_the_same_bytes_as_the_whole(dataset: Path, tmp_path: Path) -
 def test_a_finished_dataset_is_left_alone(dataset: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (dataset / "data").iterdir()}
     summary = render(everything(), dataset)
-    assert (summary.num_images, summary.num_already_there) == (0, 18)
+    assert (summary.num_images, summary.num_already_there) == (0, 36)
     assert {path: path.stat().st_mtime_ns for path in (dataset / "data").iterdir()} == before
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_shard_is_made_anew_after_it_is_deleted(dataset: Path, tmp_pat
     render(everything(), out)
     shard = out / "data" / "train-000001.tar"
     shard.write_bytes(shard.read_bytes()[:1000])
-    assert render(everything(), out).num_images == 4
+    assert render(everything(), out).num_images == 8
     assert hashes(out) == hashes(dataset)
 
 
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_run_goes_on_later(
     def full(self: Any, chunk: bytes) -> None:
         nonlocal written
         written += len(chunk)
-        if written > 400_000:
+        if written > 900_000:
             raise OSError(28, "No space left on device")
         real(self, chunk)
 
@@ -133,12 +133,12 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_run_goes_on_later(
     committed = sorted((tmp_path / "out" / "markers").iterdir())
     assert 0 < len(committed) < 6
     monkeypatch.undo()
-    assert render(everything(), tmp_path / "out").num_images < 18
+    assert render(everything(), tmp_path / "out").num_images < 36
     assert hashes(tmp_path / "out") == hashes(dataset)
 
 
 def test_identities_of_an_earlier_dataset_can_be_reused(dataset: Path, tmp_path: Path) -> None:
-    spec = tiny(identities={"count": 6, "from": str(dataset)}, seed=99)
+    spec = tiny(identities={"count": 12, "from": str(dataset)}, seed=99)
     render(spec, tmp_path / "again")
     columns = ["identity", "skin_tone_ita_deg"]
     a = synthface.labels(dataset, columns=columns).drop_duplicates("identity").set_index("identity")
@@ -149,8 +149,8 @@ def test_identities_of_an_earlier_dataset_can_be_reused(dataset: Path, tmp_path:
 def test_reusing_more_identities_than_there_are_says_how_many(dataset: Path, tmp_path: Path) -> None:
     from synthface.errors import DatasetError
 
-    with pytest.raises(DatasetError, match="has 6 identities, the spec asks for 7"):
-        render(tiny(identities={"count": 7, "from": str(dataset)}), tmp_path / "out")
+    with pytest.raises(DatasetError, match="has 12 identities, the spec asks for 13"):
+        render(tiny(identities={"count": 13, "from": str(dataset)}), tmp_path / "out")
 
 
 @pytest.mark.parametrize("url", ["memory://pipeline-test"])
@@ -163,7 +163,7 @@ def test_a_dataset_can_be_written_to_and_read_from_a_url(dataset: Path, url: str
     store = fsspec.filesystem("memory")
     for path in (dataset / "data").glob("*.tar"):
         assert store.cat_file(f"/pipeline-test/data/{path.name}") == path.read_bytes()
-    assert len(list(synthface.open_dataset(url))) == 18
+    assert len(list(synthface.open_dataset(url))) == 36
 
 
 def test_an_s3_server_can_be_written_to_and_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_a_dataset_is_read_over_http(dataset: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        assert len(list(synthface.open_dataset(url, "test"))) == 9
+        assert len(list(synthface.open_dataset(url, "test"))) == 18
         server.shutdown()
 
 

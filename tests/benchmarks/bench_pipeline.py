@@ -140,9 +140,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     for size_px, crop in ((112, "arcface"), (128, "full"), (256, "full")):
-        for annotations in ([], ["landmarks"], ["landmarks", "boxes"]):
-            ratio = overhead(options.images, size_px, crop, annotations)
-            print(f"overhead {size_px} px {crop} {annotations}: {ratio:.2f}× pillow's encoding (goal ≤ 3)", flush=True)
+        for labels in ([], ["landmarks"], ["landmarks", "boxes"]):
+            ratio = overhead(options.images, size_px, crop, labels)
+            print(f"overhead {size_px} px {crop} {labels}: {ratio:.2f}× pillow's encoding (goal ≤ 3)", flush=True)
     print(f"reading: {reading(options.images, 112):.2f} of tarfile + pillow (limit 1)", flush=True)
     if options.large:
         small, large = memory(1000), memory(options.large)

@@ -100,7 +100,7 @@ def test_wids_index_finds_its_shards(dataset: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         index = wids.ShardListDataset(str(dataset / "data" / "test.wids.json"), cache_dir=None)
-        assert len(index) == 9
+        assert len(index) == 18
 
 
 def test_hugging_face_datasets_reads_the_folder_by_its_card(
@@ -132,6 +132,6 @@ def test_labels_is_a_frame_of_everything(dataset: Path) -> None:
     assert row["sh"].shape == (3, 9)
     test = synthface.labels(dataset, split="test", columns=["yaw_deg", "identity"])
     assert list(test.columns) == ["yaw_deg", "identity"]
-    assert len(test) == 9
+    assert len(test) == 18
     with pytest.raises(DatasetError, match="no label 'yaw'"):
         synthface.labels(dataset, columns=["yaw"])
