@@ -16,8 +16,8 @@ from training.morphable.head import PART, Head
 
 F64 = npt.NDArray[np.float64]
 
-#: Base tone at −2.4 and +2.4 standard deviations: deep brown and very fair skin, linear RGB.
-DARKEST, LIGHTEST, REACH = np.array([0.050, 0.0205, 0.0095]), np.array([0.84, 0.58, 0.435]), 2.4
+#: Base tone at −3.3 and +3.3 standard deviations, so that a random one all but never leaves the range: deep brown and very fair skin, linear RGB.
+DARKEST, LIGHTEST, REACH = np.array([0.050, 0.0205, 0.0095]), np.array([0.84, 0.58, 0.435]), 3.3
 _D65 = np.array([0.95047, 1.0, 1.08883])
 _XYZ_FROM_RGB = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -47,7 +47,7 @@ def individual_typology_angle(linear_rgb: F64) -> F64:
 
 def skin_tone_axis(paint: Paint) -> AttributeAxis:
     """ITA° of the forehead as a function of component 0, inverted."""
-    coefficients = np.linspace(-2.6, 2.6, 209)
+    coefficients = np.linspace(-3.4, 3.6, 281)
     tone = paint.mean[paint.forehead].mean(axis=0)
     step = paint.components[0, paint.forehead].mean(axis=0)
     ita = individual_typology_angle((tone + coefficients[:, None] * step).clip(0, 1))

@@ -1,0 +1,1 @@
+"""Other people's morphable models, read from their official files into `MorphableBasis`."""
