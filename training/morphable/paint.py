@@ -16,7 +16,8 @@ from training.morphable.head import PART, Head
 
 F64 = npt.NDArray[np.float64]
 
-#: Base tone at −3.3 and +3.3 standard deviations, so that a random one all but never leaves the range: deep brown and very fair skin, linear RGB.
+#: Base tone at −3.3 and +3.3 standard deviations, so that a random one all but never leaves the range: deep brown and
+#: very fair skin, linear RGB.
 DARKEST, LIGHTEST, REACH = np.array([0.050, 0.0205, 0.0095]), np.array([0.84, 0.58, 0.435]), 3.3
 _D65 = np.array([0.95047, 1.0, 1.08883])
 _XYZ_FROM_RGB = np.array(

@@ -1,11 +1,11 @@
 """Basel Face Model 2009 with the expression basis of Guo et al., in the files that Deng et al.'s release asks for.
 
-    01_MorphableModel.mat   the model (University of Basel; signed licence): shape, texture, triangles
-    Exp_Pca.bin             expression basis (Guo et al. 2018), for the model without ears and neck
-    std_exp.txt             standard deviations of its components
-    BFM_front_idx.mat       `idx`: the 35 709 vertices of the face without ears and neck
-    BFM_exp_idx.mat         `trimIndex`: the 53 215 vertices that the expression basis has
-    facemodel_info.mat      `keypoints`, `tri`, `skinmask` of the 35 709 vertices
+01_MorphableModel.mat   the model (University of Basel; signed licence): shape, texture, triangles
+Exp_Pca.bin             expression basis (Guo et al. 2018), for the model without ears and neck
+std_exp.txt             standard deviations of its components
+BFM_front_idx.mat       `idx`: the 35 709 vertices of the face without ears and neck
+BFM_exp_idx.mat         `trimIndex`: the 53 215 vertices that the expression basis has
+facemodel_info.mat      `keypoints`, `tri`, `skinmask` of the 35 709 vertices
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def import_bfm(folder: Path) -> MorphableBasis:
     num_all = model["shapeMU"].size // 3
     chosen = trim[front]
     if chosen.max() >= num_all:
-        raise MorphableModelError(f"{where}: has {num_all} vertices, but BFM_exp_idx.mat names vertex {chosen.max() + 1}")
+        raise MorphableModelError(
+            f"{where}: has {num_all} vertices, but BFM_exp_idx.mat names vertex {chosen.max() + 1}"
+        )
 
     def pick(name: str, count: int) -> F64:
         basis = shaped(model[f"{name}PC"], (3 * num_all, None), f"{where}, {name}PC")[:, :count]
@@ -55,7 +57,9 @@ def import_bfm(folder: Path) -> MorphableBasis:
     shape_mean = model["shapeMU"].reshape(num_all, 3)[chosen]
     texture_mean = model["texMU"].reshape(num_all, 3)[chosen]
     expression_mean, expression = _expressions(folder, len(trim), front)
-    landmarks68 = shaped(info["keypoints"].ravel(), (68,), f"{folder / 'facemodel_info.mat'}, keypoints").astype(np.int64) - 1
+    landmarks68 = (
+        shaped(info["keypoints"].ravel(), (68,), f"{folder / 'facemodel_info.mat'}, keypoints").astype(np.int64) - 1
+    )
     faces = info["tri"].astype(np.int64) - 1
     # Micrometres to decimetres first, then the canonical frame.
     mean = (shape_mean + expression_mean) / 1e5
@@ -83,7 +87,10 @@ def import_bfm(folder: Path) -> MorphableBasis:
         uv=np.zeros((1, 2), np.float32),
         uv_faces=np.zeros_like(faces, np.int32),
         attributes=_tone_axis(albedo[skin].mean(axis=0), tones[:, skin].mean(axis=1)),
-        card={"source": "Basel Face Model 2009 with Guo et al.'s expressions", "licence": "signed; not redistributable"},
+        card={
+            "source": "Basel Face Model 2009 with Guo et al.'s expressions",
+            "licence": "signed; not redistributable",
+        },
     )
 
 
@@ -126,11 +133,12 @@ def _linear(srgb: F64) -> F64:
 
 def _mat(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     needed(path, "see the list of files in `training/morphable/importers/bfm.py`")
     try:
         content: dict[str, Any] = loadmat(path)
-    except (ValueError, OSError, TypeError, NotImplementedError) as error:
+    except (ValueError, OSError, TypeError, NotImplementedError, MatReadError) as error:
         raise MorphableModelError(f"{path}: not a MATLAB file that can be read ({error}); copy it anew") from error
     missing = [key for key in keys if key not in content]
     if missing:

@@ -37,9 +37,13 @@ def import_flame(folder: Path) -> MorphableBasis:
     model = _read(needed(path, "FLAME's model"))
     for key in ("v_template", "shapedirs", "f"):
         if key not in model:
-            raise MorphableModelError(f"{path}: no {key} in it (it has {', '.join(sorted(model))}); is it the official file?")
+            raise MorphableModelError(
+                f"{path}: no {key} in it (it has {', '.join(sorted(model))}); is it the official file?"
+            )
     vertices = np.asarray(shaped(np.asarray(model["v_template"]), (None, 3), f"{path}, v_template"), np.float64) * 10
-    directions = np.asarray(shaped(np.asarray(model["shapedirs"]), (len(vertices), 3, None), f"{path}, shapedirs"), np.float64)
+    directions = np.asarray(
+        shaped(np.asarray(model["shapedirs"]), (len(vertices), 3, None), f"{path}, shapedirs"), np.float64
+    )
     faces = np.asarray(model["f"]).astype(np.int64)
     landmarks68 = _landmarks(folder, faces, len(vertices))
     scale, origin = to_canonical(vertices, landmarks68)
@@ -114,7 +118,9 @@ def _read(path: Path) -> dict[str, Any]:
     if isinstance(content, np.ndarray) and content.dtype == object:
         content = content.item() if content.size == 1 else content.ravel()[0]
     if not isinstance(content, dict):
-        raise MorphableModelError(f"{path}: holds a {type(content).__name__}, not a dictionary; is it the official file?")
+        raise MorphableModelError(
+            f"{path}: holds a {type(content).__name__}, not a dictionary; is it the official file?"
+        )
     return {str(key): _plain(value) for key, value in content.items()}
 
 
@@ -146,7 +152,9 @@ class _Inert(pickle.Unpickler):
             return super().find_class(module.replace("numpy.core", "numpy._core"), name)
         if (module, name) in _INERT:
             return _StandIn
-        raise _RefusedError(f"asks for {module}.{name}, which a model doesn't need: not read; get it from its publisher")
+        raise _RefusedError(
+            f"asks for {module}.{name}, which a model doesn't need: not read; get it from its publisher"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -121,7 +121,7 @@ def read_obj(path: Path) -> tuple[F64, I64, F64, I64]:
             elif kind == "vt":
                 uv.append([float(x) for x in rest.split()[:2]])
             elif kind == "f":
-                corners = [[int(i or 1) - 1 for i in (corner.split("/") + ["1"])[:2]] for corner in rest.split()]
+                corners = [[int(i or 1) - 1 for i in [*corner.split("/"), "1"][:2]] for corner in rest.split()]
                 corners = corners + corners[-1:] if len(corners) == 3 else corners
                 quads.append([c[0] for c in corners[:4]])
                 uv_quads.append([c[1] for c in corners[:4]])
