@@ -14,6 +14,11 @@ from synthface.errors import SynthfaceError
 STAGES: Mapping[str, str] = {
     "morphable": "training.morphable.cli:morphable",
     "vae": "training.vae.cli:vae",
+    "toy": "training.gan.cli:toy",
+    "bank": "training.gan.cli:bank",
+    "gan": "training.gan.cli:gan",
+    "export": "training.gan.cli:export",
+    "resolve": "training.gan.cli:resolve",
 }
 
 

@@ -1,7 +1,8 @@
 """The frozen networks that the losses look through, as interfaces; whatever satisfies them plugs in by import path.
 
-A recipe names them as `module:callable`; the callable takes the `options` of the recipe and returns the network. They
-are put in eval mode, their parameters take no gradient, but gradients pass through them to G's picture.
+A recipe names them as `module:callable`; the callable takes the data folder and the recipe's further options, and
+returns the network. They are put in eval mode and their parameters take no gradient, but gradients pass through them
+to G's picture.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -82,16 +84,16 @@ class Frozen:
     judge: Reconstructor | None = None
 
 
-def load_frozen(entries: Mapping[str, Mapping[str, Any]], device: torch.device) -> Frozen:
+def load_frozen(entries: Mapping[str, Mapping[str, Any]], data: Path, device: torch.device) -> Frozen:
     """The networks that a recipe's `frozen` section names: role to `{factory: "module:callable", **options}`.
 
     Raises:
         SynthfaceError: a factory can't be imported.
     """
-    return Frozen(**{role: _load(role, dict(entry), device) for role, entry in entries.items()})
+    return Frozen(**{role: _load(role, dict(entry), data, device) for role, entry in entries.items()})
 
 
-def _load(role: str, entry: dict[str, Any], device: torch.device) -> Any:
+def _load(role: str, entry: dict[str, Any], data: Path, device: torch.device) -> Any:
     path = cast(str, entry.pop("factory"))
     module_name, _, name = path.partition(":")
     try:
@@ -100,7 +102,7 @@ def _load(role: str, entry: dict[str, Any], device: torch.device) -> Any:
         raise SynthfaceError(
             f"recipe: frozen.{role}.factory: {path!r} can't be imported ({error}); give module:callable"
         ) from error
-    network = factory(**entry)
+    network = factory(data, **entry)
     return freeze(network).to(device) if isinstance(network, nn.Module) else network
 
 

@@ -1,0 +1,138 @@
+"""From pictures to weighted loss terms: masks, frozen networks and the losses of `losses`, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from synthface.networks.mapping import LambdaSizes
+from training.gan import losses
+from training.gan.augment import Robustification, robustify
+from training.gan.bank import BankRows
+from training.gan.flow import resize_flow, resize_mask, valid_pixels
+from training.gan.frozen import Frozen, Reconstructed
+from training.gan.recipe import Contrastive, Imitative, Reconstruction
+
+Terms = Mapping[str, tuple[float, Tensor]]
+
+
+def total(terms: Terms) -> Tensor:
+    """Σ weight · term."""
+    return torch.stack([weight * term for weight, term in terms.values()]).sum() if terms else torch.zeros(())
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """The losses with everything fixed but the pictures.
+
+    Args:
+        frozen: the networks that the losses look through.
+        sizes: of λ.
+        robustification: how pictures are disturbed before them; None not at all.
+        imitate_from_px: below this resolution the pixel loss stands in for Eqs. 2–5.
+    """
+
+    frozen: Frozen
+    sizes: LambdaSizes
+    robustification: Robustification | None
+    imitate_from_px: int
+
+    def imitative(self, x: Tensor, rows: BankRows, weights: Imitative, *, generator: torch.Generator) -> Terms:
+        """Eqs. 2–5 of pictures (N, 3, H, W) against their renderings, or the pixel loss at low resolution."""
+        mask = resize_mask(rows.mask, x.shape[-1])
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if x.shape[-1] < self.imitate_from_px:
+            if weights.pixel:
+                image = F.adaptive_avg_pool2d(rows.image, x.shape[-1])
+                terms["pixel"] = (weights.pixel, losses.pixel_loss(x, image, mask))
+            return terms
+        if weights.identity:
+            described = self._describe(x * mask, rows.landmarks, generator)
+            cosine = losses.centred_cosine(described, rows.descriptor, self._recogniser_mean())
+            terms["identity"] = (weights.identity, losses.identity_loss(cosine))
+        if weights.landmarks or weights.lighting:
+            read = self._reconstruct(x, generator)
+            if weights.landmarks:
+                terms["landmarks"] = (weights.landmarks, losses.landmark_loss(read.landmarks, rows.landmarks))
+            if weights.lighting:
+                sh = self.sizes.parts["sh"]
+                terms["lighting"] = (weights.lighting, losses.lighting_loss(read.vector[:, sh], rows.vector[:, sh]))
+        if weights.colour:
+            terms["colour"] = (weights.colour, losses.colour_loss(losses.mean_colour(x, mask), rows.colour))
+        return terms
+
+    def expression_pair(self, x: Tensor, x_other: Tensor, first: BankRows, second: BankRows, flow: Tensor) -> Tensor:
+        """Eq. 6 of pairs that differ in expression only."""
+        size = x.shape[-1]
+        valid = valid_pixels(resize_mask(first.mask, size), resize_mask(second.mask, size))
+        return losses.expression_loss(x, x_other, resize_flow(flow, size), valid)
+
+    def lighting_pair(
+        self, x: Tensor, x_other: Tensor, rows: BankRows, weights: Contrastive, *, generator: torch.Generator
+    ) -> Terms:
+        """Eqs. 7 and 8 of pairs that differ in lighting only."""
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if weights.structure:
+            assert self.frozen.parser is not None
+            read, read_other = self._reconstruct(x, generator), self._reconstruct(x_other, generator)
+            structure = losses.structure_loss(
+                self.frozen.parser(x),
+                self.frozen.parser(x_other),
+                read.landmarks,
+                read_other.landmarks,
+                omega=weights.omega,
+            )
+            terms["structure"] = (weights.structure, structure)
+        if weights.identity:
+            described = (self._describe(picture, rows.landmarks, generator) for picture in (x, x_other))
+            cosine = losses.centred_cosine(*described, self._recogniser_mean())
+            terms["same_identity"] = (weights.identity, losses.same_identity_loss(cosine))
+        return terms
+
+    def reconstruction(
+        self, x: Tensor, photo: Tensor, mask: Tensor, mean: Tensor, log_variance: Tensor, weights: Reconstruction
+    ) -> Terms:
+        """Pictures (N, 3, H, W) against the photos they were made from, inside a mask; and the code's KL."""
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if weights.l1:
+            terms["l1"] = (weights.l1, ((x - photo).abs() * mask).sum() / (3 * mask.sum()).clamp_min(1.0))
+        if weights.features:
+            assert self.frozen.features is not None
+            with torch.no_grad():
+                target = self.frozen.features(photo * mask)
+            distances = [relative_distance(a, b) for a, b in zip(self.frozen.features(x * mask), target, strict=True)]
+            terms["features"] = (weights.features, torch.stack(distances).mean())
+        if weights.kl:
+            kl = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).mean()
+            terms["kl"] = (weights.kl, kl)
+        return terms
+
+    def _describe(self, x: Tensor, landmarks: Tensor, generator: torch.Generator) -> Tensor:
+        assert self.frozen.recognition is not None
+        if self.robustification is not None:
+            disturbed = robustify(x, self.robustification, generator=generator)
+            x, landmarks = disturbed.images, landmarks + disturbed.shift
+        return self.frozen.recognition(x, landmarks)
+
+    def _reconstruct(self, x: Tensor, generator: torch.Generator) -> Reconstructed:
+        """Read disturbed pictures; landmarks are given where they were before the shift. Colour is left alone."""
+        assert self.frozen.reconstruction is not None
+        if self.robustification is None:
+            return self.frozen.reconstruction(x)
+        disturbed = robustify(x, self.robustification, generator=generator, keep_colour=True)
+        read = self.frozen.reconstruction(disturbed.images)
+        return read._replace(landmarks=read.landmarks - disturbed.shift)
+
+    def _recogniser_mean(self) -> Tensor:
+        assert self.frozen.recognition is not None
+        return self.frozen.recognition.mean
+
+
+def relative_distance(features: Tensor, target: Tensor) -> Tensor:
+    """Mean over the batch of ‖f − t‖ / ‖t‖."""
+    difference = torch.linalg.vector_norm((features - target).flatten(1), dim=1)
+    return (difference / torch.linalg.vector_norm(target.flatten(1), dim=1).clamp_min(1e-6)).mean()

@@ -1,0 +1,135 @@
+"""The pack: every training photo with its λ in one file.
+
+`pack.safetensors` holds
+
+    jpeg      u8  (bytes,)        the photos' JPEG (or PNG) files end to end, all square and of one size
+    offsets   i64 (N + 1,)        where each begins
+    vector    f32 (N, total)      λ, packed as `LambdaSizes` says
+    valid     u8  (N, size²/8)    optional: bits of the pixels that are photo, not filled in; D looks at no others
+
+and in its metadata `format`, `sizes` and `expression_names` (JSON), `size_px`, `morphable_model`, and `card` (JSON: source,
+licence).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from synthface.errors import DatasetError
+from synthface.networks.mapping import LambdaSizes
+from training.gan.mapped import MappedTensors, pack_bits, unpack_bits, write_mapped
+from training.lambda_table import LambdaTable
+
+FORMAT = "synthface-pack-1"
+NAME = "pack.safetensors"
+#: Photos are kept decoded where they fit in this.
+CACHE_BYTES = 4 * 2**30
+
+
+class Pack:
+    """Photos and their λ, by row.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DatasetError: it isn't a whole pack.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._file = MappedTensors(path, FORMAT)
+        meta = self._file.metadata
+        self.path = Path(path)
+        self.size_px = int(meta["size_px"])
+        self.sizes = LambdaSizes(**json.loads(meta["sizes"]))
+        self.expression_names: tuple[str, ...] = tuple(json.loads(meta["expression_names"]))
+        self.morphable_model = meta["morphable_model"]
+        self.card: dict[str, Any] = json.loads(meta["card"])
+        self.vector = torch.from_numpy(np.array(self._file["vector"]))
+        self._offsets = np.array(self._file["offsets"])
+        self._cache = self._decode_all() if len(self) * self.size_px**2 * 3 <= CACHE_BYTES else None
+
+    def __len__(self) -> int:
+        return len(self.vector)
+
+    def images(self, rows: Tensor) -> Tensor:
+        """Photos (N, 3, H, W) in [−1, 1]."""
+        index = rows.numpy()
+        pixels = self._cache[index] if self._cache is not None else np.stack([self._decode(n) for n in index])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+    def valid(self, rows: Tensor) -> Tensor | None:
+        """Where the photos are photo (N, 1, H, W); None where the pack doesn't say: everywhere."""
+        if "valid" not in self._file:
+            return None
+        return torch.from_numpy(unpack_bits(self._file["valid"][rows.numpy()], self.size_px))
+
+    def _decode(self, row: int) -> npt.NDArray[np.uint8]:
+        data = self._file["jpeg"][self._offsets[row] : self._offsets[row + 1]].tobytes()
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        if pixels.shape[:2] != (self.size_px, self.size_px):
+            raise DatasetError(
+                f"{self.path}: photo {row} is {pixels.shape[1]}×{pixels.shape[0]}, needed: {self.size_px}²"
+            )
+        return pixels
+
+    def _decode_all(self) -> npt.NDArray[np.uint8]:
+        with ThreadPoolExecutor() as pool:
+            return np.stack(list(pool.map(self._decode, range(len(self)))))
+
+
+def write_pack(
+    path: Path,
+    photos: Sequence[bytes],
+    table: LambdaTable,
+    *,
+    size_px: int,
+    card: Mapping[str, Any],
+    valid: npt.NDArray[np.bool_] | None = None,
+) -> None:
+    """Write a pack.
+
+    Args:
+        path: of the file.
+        photos: JPEG or PNG files, in the order of the table.
+        table: λ of the photos.
+        size_px: of every photo.
+        card: where the photos come from and on what terms; it goes into the bundle's model card.
+        valid: (N, H, W) which pixels are photo.
+    """
+    assert len(photos) == len(table)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "jpeg": np.frombuffer(b"".join(photos), np.uint8),
+        "offsets": np.cumsum([0, *map(len, photos)], dtype=np.int64),
+        "vector": table.vector.numpy(),
+    }
+    if valid is not None:
+        arrays["valid"] = pack_bits(valid)
+    metadata = {
+        "format": FORMAT,
+        "size_px": str(size_px),
+        "sizes": json.dumps(asdict(table.sizes)),
+        "expression_names": json.dumps(table.expression_names),
+        "morphable_model": table.morphable_model,
+        "card": json.dumps(dict(card)),
+    }
+    write_mapped(path, arrays, metadata)
+
+
+def encode_photo(pixels: npt.NDArray[np.uint8], *, quality: int = 85) -> bytes:
+    """One photo (H, W, 3) as JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()

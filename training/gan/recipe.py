@@ -1,0 +1,276 @@
+"""What a GAN recipe says; its file's section `gan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from synthface.networks.generator import GeneratorConfig
+from synthface.networks.mapping import LambdaSizes
+from synthface.networks.synthesis import SynthesisConfig
+from synthface.networks.vae import VaeConfig
+from training.gan.adversarial import Growth
+from training.gan.augment import AUGMENTATIONS, Robustification
+from training.gan.discriminator import DiscriminatorConfig
+
+
+@dataclass(frozen=True)
+class NetworkRecipe:
+    """Both networks' shapes.
+
+    Args:
+        size_px: of the pictures.
+        style: `modulated` (StyleGAN2, with a residual discriminator) or `adain` (StyleGAN, both grow progressively).
+        w_dim, mapping_layers, mapping_lr_multiplier: of the mapping network.
+        channel_base, channel_max: a generator block at resolution r has min(channel_base / r, channel_max) channels.
+        discriminator_channel_base, discriminator_channel_max: likewise; None is the generator's.
+        group_size: of the minibatch standard deviation; 0 leaves it out.
+        attention_at, discriminator_attention_at: resolutions with self-attention.
+        num_noise: length of ε.
+        inputs: whether G takes `lambda` or the λ-VAEs' `z`, which `<data>/priors` must then hold.
+    """
+
+    size_px: int = 256
+    style: Literal["modulated", "adain"] = "modulated"
+    w_dim: int = 512
+    mapping_layers: int = 8
+    mapping_lr_multiplier: float = 0.01
+    channel_base: int = 16384
+    channel_max: int = 512
+    discriminator_channel_base: int | None = None
+    discriminator_channel_max: int | None = None
+    group_size: int = 4
+    attention_at: tuple[int, ...] = ()
+    discriminator_attention_at: tuple[int, ...] = ()
+    num_noise: int = 32
+    inputs: Literal["lambda", "z"] = "lambda"
+
+    def generator(self, sizes: LambdaSizes, vaes: Mapping[str, VaeConfig]) -> GeneratorConfig:
+        """The generator for a λ of these sizes."""
+        synthesis = SynthesisConfig(
+            self.style, self.size_px, self.w_dim, self.channel_base, self.channel_max, self.attention_at
+        )
+        return GeneratorConfig(
+            sizes, synthesis, self.num_noise, self.inputs, self.mapping_layers, self.mapping_lr_multiplier, dict(vaes)
+        )
+
+    def discriminator(self) -> DiscriminatorConfig:
+        """Its discriminator."""
+        return DiscriminatorConfig(
+            "residual" if self.style == "modulated" else "progressive",
+            self.size_px,
+            self.discriminator_channel_base or self.channel_base,
+            self.discriminator_channel_max or self.channel_max,
+            self.group_size,
+            self.discriminator_attention_at,
+        )
+
+
+@dataclass(frozen=True)
+class OptimiserRecipe:
+    """Adam for G, D and the encoder.
+
+    Args:
+        lr: of G and D.
+        lr_at, batch_at: resolution to what holds from it on, for growing networks.
+        batch: pictures a step, over all devices.
+        betas: Adam's.
+        resume_warmup_images: over how many the learning rate rises again after a resume without optimiser state.
+        reset_at_growth: forget the moments when a new resolution starts to fade in, as StyleGAN does.
+    """
+
+    lr: float = 0.002
+    lr_at: Mapping[int, float] = field(default_factory=dict)
+    batch: int = 32
+    batch_at: Mapping[int, int] = field(default_factory=dict)
+    betas: tuple[float, float] = (0.0, 0.99)
+    resume_warmup_images: int = 2000
+    reset_at_growth: bool = False
+
+    def at(self, resolution: int) -> tuple[float, int]:
+        """Learning rate and batch at a resolution."""
+        lr = [rate for start, rate in sorted(self.lr_at.items()) if start <= resolution]
+        batch = [size for start, size in sorted(self.batch_at.items()) if start <= resolution]
+        return (lr or [self.lr])[-1], (batch or [self.batch])[-1]
+
+
+@dataclass(frozen=True)
+class Imitative:
+    """Weights of Eqs. 2–5, and of the pixel loss that stands in for them at low resolution; 0 leaves one out."""
+
+    identity: float = 0.0
+    landmarks: float = 0.0
+    lighting: float = 0.0
+    colour: float = 0.0
+    pixel: float = 0.0
+
+
+@dataclass(frozen=True)
+class Contrastive:
+    """Weights of Eqs. 6–8 and ω; 0 leaves one out."""
+
+    expression: float = 0.0
+    structure: float = 0.0
+    identity: float = 0.0
+    omega: float = 1000.0
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The warm start: G(λ_i, E(photo i)) is fitted to photo i.
+
+    Args:
+        l1: weight of the mean absolute difference.
+        features: weight of the relative distance of frozen features.
+        kl: weight of KL(q(code | photo) ‖ N(0, I)), per photo, mean over the code's numbers.
+        renderings: share of the batch that is renderings from the bank, compared inside the face; their λ is exact and
+            spreads wider than the photos'.
+    """
+
+    l1: float = 4.0
+    features: float = 0.5
+    kl: float = 0.02
+    renderings: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training.
+
+    Args:
+        name: for the log.
+        until_images: real pictures seen, counted from the very start, at which it ends.
+        adversarial: weight of the adversarial loss; 0 leaves the discriminator out.
+        imitative, contrastive: weights.
+        reconstruction: None leaves it out.
+        codes: where ε of random pictures comes from: `normal`, `photos` (codes of training photos, as a warm start
+            leaves them), or `mixed`, half of each.
+        pair_batch: pairs a step, over all devices, for the contrastive losses; each picture also meets D.
+        lr_scale: of the learning rate.
+    """
+
+    name: str
+    until_images: int
+    adversarial: float = 1.0
+    imitative: Imitative = Imitative()
+    contrastive: Contrastive = Contrastive()
+    reconstruction: Reconstruction | None = None
+    codes: Literal["normal", "photos", "mixed"] = "normal"
+    pair_batch: int = 0
+    lr_scale: float = 1.0
+
+    @property
+    def is_contrastive(self) -> bool:
+        """Whether pairs are drawn."""
+        weights = self.contrastive
+        return self.pair_batch > 0 and any((weights.expression, weights.structure, weights.identity))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written how often, in real pictures seen.
+
+    Args:
+        log_every: losses to `log.jsonl` (and TensorBoard, where it is installed).
+        sheet_every: sample sheets.
+        metrics_every: figures; the best checkpoint is kept by `best`.
+        checkpoint_every: checkpoints.
+        best: the metric to keep the best checkpoint by; `-` before it where more is better.
+        num_metric_images: generated for each set of figures.
+        precision: of checkpoints: `full` resumes bit for bit; `half` is a third of the size.
+        optimiser_state: whether checkpoints hold it.
+        keep: checkpoints kept beside the best.
+    """
+
+    log_every: int = 1000
+    sheet_every: int = 20_000
+    metrics_every: int = 20_000
+    checkpoint_every: int = 20_000
+    best: str = "fd"
+    num_metric_images: int = 1000
+    precision: Literal["full", "half"] = "half"
+    optimiser_state: bool = True
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class GanRecipe:
+    """A whole training run.
+
+    Args:
+        stages: in order; the last one's `until_images` ends the run.
+        network, optimiser, outputs: see there.
+        r1_gamma, r1_every: R1's γ, and every how many steps it is taken (lazily, with its weight scaled up).
+        diff_augment: policy, names of `augment.AUGMENTATIONS`; none for large data sets.
+        mirror: mirror half of the real pictures that D sees. G sees λ mirrored only where the pack holds mirrored copies.
+        growth: the progressive schedule; for `adain`, and None for `modulated`.
+        ema_half_life_images: of the moving average of G.
+        imitate_from_px: below this resolution the pixel loss stands in for Eqs. 2–5.
+        robustify: how far pictures are disturbed before frozen networks in losses; None not at all.
+        frozen: role (`recognition`, `reconstruction`, `parser`, `features`, `judge`) to `factory: module:callable` and
+            its options; the callable also gets the data folder.
+        precision: `bfloat16` uses it on a GPU.
+        encoder_channels: of the warm start's encoder.
+        seed: of everything.
+    """
+
+    stages: tuple[Stage, ...]
+    network: NetworkRecipe = NetworkRecipe()
+    optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+    outputs: Outputs = Outputs()
+    r1_gamma: float = 10.0
+    r1_every: int = 16
+    diff_augment: tuple[str, ...] = ()
+    mirror: bool = True
+    growth: Growth | None = None
+    ema_half_life_images: float = 10_000.0
+    imitate_from_px: int = 64
+    robustify: Robustification | None = field(default_factory=Robustification)
+    frozen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    encoder_channels: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for problem in self._problems():
+            raise ValueError(problem)
+
+    def stage_at(self, num_images: int) -> Stage | None:
+        """The stage that is on after so many pictures; None once all are done."""
+        return next((stage for stage in self.stages if num_images < stage.until_images), None)
+
+    def _problems(self) -> list[str]:
+        found = []
+        ends = [stage.until_images for stage in self.stages]
+        if not ends or ends != sorted(set(ends)):
+            found.append(f"stages end at {ends}; they must be there, and end one after the other")
+        unknown = [name for name in self.diff_augment if name not in AUGMENTATIONS]
+        if unknown:
+            found.append(f"diff_augment names {', '.join(unknown)}; allowed: {', '.join(AUGMENTATIONS)}")
+        if (self.network.style == "adain") != (self.growth is not None):
+            found.append("growth goes with network.style adain, and only with it")
+        for role, needed in self.needs().items():
+            if role not in self.frozen:
+                found.append(f"{needed} needs frozen.{role}: name its factory, or take the weight out")
+        return found
+
+    def needs(self) -> dict[str, str]:
+        """Frozen role to the first weight that needs it."""
+        needs: dict[str, str] = {}
+        for stage in self.stages:
+            weights = {
+                "imitative.identity": (stage.imitative.identity, ("recognition",)),
+                "imitative.landmarks": (stage.imitative.landmarks, ("reconstruction",)),
+                "imitative.lighting": (stage.imitative.lighting, ("reconstruction",)),
+                "contrastive.structure": (stage.contrastive.structure, ("reconstruction", "parser")),
+                "contrastive.identity": (stage.contrastive.identity, ("recognition",)),
+                "reconstruction.features": (
+                    stage.reconstruction.features if stage.reconstruction else 0,
+                    ("features",),
+                ),
+            }
+            for name, (weight, roles) in weights.items():
+                for role in roles if weight else ():
+                    needs.setdefault(role, f"stage {stage.name}: {name}")
+        return needs

@@ -1,0 +1,427 @@
+"""One step of training, and the state that it moves: G, its average, D, the encoder, their optimisers."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from synthface.networks.generator import GeneratorNetwork
+from synthface.networks.mapping import broadcast
+from synthface.networks.noise import random_noise_maps
+from training import checkpoint
+from training.gan import adversarial
+from training.gan.augment import diff_augment
+from training.gan.bank import EXPRESSION, LIGHTING, BankRows
+from training.gan.data import GanData
+from training.gan.discriminator import make_discriminator
+from training.gan.encoder import Encoder
+from training.gan.frozen import Frozen, freeze
+from training.gan.objectives import Objectives, Terms, total
+from training.gan.recipe import GanRecipe, Stage
+from training.gan.world import World
+
+
+@dataclass
+class Progress:
+    """How far a run is; saved with checkpoints.
+
+    Args:
+        num_images: real pictures seen, over all devices.
+        num_steps: steps taken.
+        resumed_at: `num_images` at the last resume without optimiser state, from which the learning rate rises.
+        has_noise_distribution: whether ε has been matched to the codes of the warm start.
+        resolution: of the last step, for growing networks.
+    """
+
+    num_images: int = 0
+    num_steps: int = 0
+    resumed_at: int | None = None
+    has_noise_distribution: bool = False
+    resolution: int = 0
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """The random pictures of a step, in groups that D judges one at a time.
+
+    Args:
+        ordinary: (N, 3, H, W), with the renderings that they should look like.
+        rows: those renderings; None without a bank.
+        pairs: kind of pair to pictures, partners and their renderings, and flows where there are.
+    """
+
+    ordinary: Tensor
+    rows: BankRows | None
+    pairs: Mapping[int, tuple[Tensor, Tensor, BankRows, BankRows, Tensor | None]]
+
+    def groups(self) -> list[Tensor]:
+        """Every batch for D. The two pictures of a pair never share a batch: D's batch statistics would tell."""
+        return [self.ordinary, *(part for pair in self.pairs.values() for part in pair[:2])]
+
+
+class Trainer:
+    """A run's networks and how they move.
+
+    Every random number of a step is drawn from a generator keyed by (seed, step, process), so that a resumed run draws
+    what an unbroken one would have.
+
+    Args:
+        recipe: of the run.
+        data: what it trains on.
+        frozen: the networks that the losses look through.
+        world: this process among its like.
+    """
+
+    def __init__(self, recipe: GanRecipe, data: GanData, frozen: Frozen, world: World) -> None:
+        self.recipe, self.data, self.world = recipe, data, world
+        self.progress = Progress()
+        self.objectives = Objectives(frozen, data.sizes, recipe.robustify, recipe.imitate_from_px)
+        torch.manual_seed(recipe.seed)
+        config = recipe.network.generator(data.sizes, {name: vae.config for name, vae in data.vaes.items()})
+        self.generator = GeneratorNetwork(config)
+        self._fill_constants()
+        self.discriminator = make_discriminator(recipe.network.discriminator())
+        self.encoder = Encoder(
+            recipe.network.num_noise, num_channels=recipe.encoder_channels, size_px=recipe.network.size_px
+        )
+        self.average = freeze(copy.deepcopy(self.generator))
+        for network in self.networks.values():
+            network.to(world.device)
+            if world.device.type == "cuda":
+                network.to(memory_format=torch.channels_last)
+        self.optimisers = self._make_optimisers()
+        #: Codes of the training photos, as the encoder last gave them; NaN where it hasn't seen the photo.
+        self.codes = torch.full((len(data.pack), recipe.network.num_noise), math.nan)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Every trained network, by the name it is saved under."""
+        return {
+            "generator": self.generator,
+            "average": self.average,
+            "discriminator": self.discriminator,
+            "encoder": self.encoder,
+        }
+
+    @property
+    def level(self) -> float | None:
+        """How far growing networks have grown; None for others."""
+        growth = self.recipe.growth
+        return None if growth is None else growth.level(self.progress.num_images, self.recipe.network.size_px)
+
+    @property
+    def resolution(self) -> int:
+        """Of the pictures that are made now."""
+        level = self.level
+        return self.recipe.network.size_px if level is None else int(2 ** math.ceil(level))
+
+    def step(self, stage: Stage) -> dict[str, Tensor]:
+        """One step: D on real and generated pictures, then G through D and the other losses; returns unweighted terms."""
+        self._on_growth()
+        self._match_noise(stage)
+        rate, batch = self.recipe.optimiser.at(self.resolution)
+        self._set_learning_rate(rate * stage.lr_scale)
+        rng = self.rng("step", device=self.world.device)
+        rng_cpu = self.rng("data")
+        num = self.world.share(batch)
+        fakes, extra, terms = None, [], {}
+        if stage.adversarial or stage.is_contrastive or any(vars(stage.imitative).values()):
+            fakes = self._fakes(stage, num, rng_cpu, rng)
+        if stage.reconstruction is not None:
+            picture, terms = self._reconstruct(stage, num, rng_cpu, rng)
+            extra = [picture]
+        logged: dict[str, Tensor] = {}
+        groups = (fakes.groups() if fakes else []) + extra
+        if stage.adversarial:
+            logged |= self._discriminator_step(groups, rng_cpu, rng)
+        logged |= self._generator_step(stage, fakes, groups, terms, rng)
+        adversarial.update_average(
+            self.average, self.generator, num_images=batch, half_life_images=self.recipe.ema_half_life_images
+        )
+        self.progress.num_images += batch
+        self.progress.num_steps += 1
+        return logged
+
+    def rng(self, purpose: str, *, device: torch.device | None = None) -> torch.Generator:
+        """A generator keyed by seed, step, process and purpose."""
+        purposes = ("step", "data", "metrics", "sheets")
+        key = (self.recipe.seed * 1_000_003 + self.progress.num_steps) * 64 + self.world.rank
+        return torch.Generator(device or "cpu").manual_seed((key * 4 + purposes.index(purpose)) % 2**63)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """bfloat16 on a GPU where the recipe says so."""
+        if self.world.device.type != "cuda" or self.recipe.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+
+    def draw_codes(self, stage: Stage | None, num: int, *, generator: torch.Generator) -> Tensor:
+        """Codes (num, E) of random pictures, on the device: from ε ~ N(0, I), from photos, or half and half."""
+        mapping = self.generator.mapping
+        normal = torch.randn(num, self.codes.shape[1], generator=generator).to(self.world.device)
+        codes = mapping.noise_mean + normal @ mapping.noise_mix.T
+        seen = torch.nonzero(~self.codes[:, 0].isnan())[:, 0]
+        if stage is None or stage.codes == "normal" or len(seen) == 0:
+            return codes
+        photos = self.codes[seen[torch.randint(len(seen), (num,), generator=generator)]].to(self.world.device)
+        if stage.codes == "photos":
+            return photos
+        is_photo = torch.arange(num, device=codes.device) % 2 == 0
+        return torch.where(is_photo[:, None], photos, codes)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a checkpoint holds."""
+        outputs = self.recipe.outputs
+        saved: dict[str, Tensor] = {"codes": self.codes}
+        for name, network in self.networks.items():
+            saved |= checkpoint.module_tensors(name, network, outputs.precision)
+        if outputs.optimiser_state:
+            for name, optimiser in self.optimisers.items():
+                saved |= checkpoint.optimiser_tensors(f"optimiser_{name}", optimiser, outputs.precision)
+        return saved
+
+    def load(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.progress = Progress(**progress)
+        self.codes = tensors["codes"].float()
+        for name, network in self.networks.items():
+            checkpoint.load_module(name, network, tensors)
+        found = [
+            checkpoint.load_optimiser(f"optimiser_{name}", optimiser, tensors)
+            for name, optimiser in self.optimisers.items()
+        ]
+        if not any(found):
+            self.progress.resumed_at = self.progress.num_images
+
+    def _fill_constants(self) -> None:
+        """Standardisation and the neutral λ from the photos; the λ-VAEs for a G that takes z."""
+        vector, sizes = self.data.pack.vector, self.data.sizes
+        for name, vae in self.data.vaes.items():
+            self.generator.vaes[name].load_state_dict(vae.state_dict())
+        self.generator.vaes.requires_grad_(False)
+        if self.recipe.network.inputs == "lambda":
+            self.generator.mapping.set_standardisation(vector)
+        self.generator.neutral[sizes.parts["sh"]] = vector[:, sizes.parts["sh"]].mean(dim=0)
+
+    def _make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        settings, every = self.recipe.optimiser, self.recipe.r1_every
+        # Lazy R1 adds a step's worth of gradient every so many steps. Source: Karras et al. 2020, appendix B.
+        lazy = every / (every + 1) if every > 1 else 1.0
+        betas = {"discriminator": tuple(beta**lazy for beta in settings.betas), "encoder": (0.9, 0.99)}
+        self._rate_scale = {"discriminator": lazy}
+        return {
+            name: torch.optim.Adam(
+                [p for p in self.networks[name].parameters() if p.requires_grad],
+                lr=settings.lr,
+                betas=betas.get(name, settings.betas),  # type: ignore[arg-type]
+                eps=1e-8,
+            )
+            for name in ("generator", "discriminator", "encoder")
+        }
+
+    def _set_learning_rate(self, rate: float) -> None:
+        """The step's learning rate, rising anew after a resume without moments."""
+        progress, over = self.progress, self.recipe.optimiser.resume_warmup_images
+        if progress.resumed_at is not None and over > 0:
+            rate *= min(1.0, (progress.num_images - progress.resumed_at + 1) / over)
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = rate * self._rate_scale.get(name, 1.0)
+
+    def _on_growth(self) -> None:
+        """Forget the moments when a new resolution starts."""
+        if self.resolution != self.progress.resolution:
+            if self.recipe.optimiser.reset_at_growth and self.progress.resolution:
+                self.optimisers = self._make_optimisers()
+            self.progress.resolution = self.resolution
+
+    def _match_noise(self, stage: Stage) -> None:
+        """Once, after a warm start: let ε ~ N(0, I) stand for codes distributed as the photos' are."""
+        seen = self.codes[~self.codes[:, 0].isnan()]
+        if stage.adversarial and not self.progress.has_noise_distribution and len(seen) > 2 * self.codes.shape[1]:
+            for network in (self.generator, self.average):
+                network.mapping.set_noise_distribution(seen.to(self.world.device))
+            self.progress.has_noise_distribution = True
+
+    def _pictures(self, vector: Tensor, codes: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """Pictures of λ (N, total) and codes (N, E)."""
+        # λ holds angles to a fraction of a degree: the mapping network keeps full precision.
+        w = self.generator.mapping.from_code(self.generator.condition(vector), codes)
+        with self.autocast():
+            picture: Tensor = self.generator.synthesis(broadcast(w, self.generator.num_ws), maps, level=self.level)
+        return picture
+
+    def _maps(self, num: int, rng: torch.Generator) -> list[Tensor]:
+        resolutions = self.generator.config.synthesis.noise_resolutions
+        used = [r for r in resolutions if r <= self.resolution]
+        return random_noise_maps(num, used, generator=rng, device=self.world.device)
+
+    def _fakes(self, stage: Stage, num: int, rng_cpu: torch.Generator, rng: torch.Generator) -> Fakes:
+        """Random pictures, and pairs of them in a contrastive stage; all in one pass through G."""
+        device, bank = self.world.device, self.data.bank
+        rows: list[BankRows] = []
+        if bank is None:
+            vectors = [self.data.random_vectors(num, generator=rng_cpu).to(device)]
+        else:
+            rows.append(bank.rows(torch.randint(len(bank), (num,), generator=rng_cpu)).to(device))
+            vectors = [rows[0].vector]
+        codes, maps = [self.draw_codes(stage, num, generator=rng_cpu)], [self._maps(num, rng)]
+        firsts = self._pair_numbers(stage, rng_cpu)
+        for numbers in firsts.values():
+            assert bank is not None
+            rows += [bank.rows(numbers).to(device), bank.rows(numbers + 1).to(device)]
+            vectors += [rows[-2].vector, rows[-1].vector]
+            # ε and the noise maps are shared within a pair: nothing but one factor of λ differs.
+            codes += [self.draw_codes(stage, len(numbers), generator=rng_cpu)] * 2
+            maps += [self._maps(len(numbers), rng)] * 2
+        joined = [torch.cat(same) for same in zip(*maps, strict=True)]
+        pictures = self._pictures(torch.cat(vectors), torch.cat(codes), joined)
+        parts = torch.split(pictures, [len(vector) for vector in vectors])
+        pairs = {}
+        for number, (kind, numbers) in enumerate(firsts.items()):
+            assert bank is not None
+            flow = bank.flow(numbers).to(device) if kind == EXPRESSION else None
+            place = 1 + 2 * number
+            pairs[kind] = (parts[place], parts[place + 1], rows[place], rows[place + 1], flow)
+        return Fakes(parts[0], rows[0] if rows else None, pairs)
+
+    def _pair_numbers(self, stage: Stage, rng: torch.Generator) -> dict[int, Tensor]:
+        """First rows of the step's pairs, half of each kind that has a weight."""
+        if not stage.is_contrastive or self.data.bank is None:
+            return {}
+        weights = stage.contrastive
+        kinds = [EXPRESSION] * bool(weights.expression) + [LIGHTING] * bool(weights.structure or weights.identity)
+        num = self.world.share(stage.pair_batch) // len(kinds)
+        available = self.data.bank.pairs
+        return {k: available[k][torch.randint(len(available[k]), (num,), generator=rng)] for k in kinds}
+
+    def _real(self, num: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Photos (N, 3, H, W) at the present resolution, half of them mirrored, and where they are valid."""
+        numbers = torch.randint(len(self.data.pack), (num,), generator=rng)
+        photos, valid = self.data.pack.images(numbers), self.data.pack.valid(numbers)
+        if self.recipe.mirror:
+            flip = (torch.rand(num, generator=rng) < 0.5)[:, None, None, None]
+            photos = torch.where(flip, photos.flip(3), photos)
+            valid = None if valid is None else torch.where(flip, valid.flip(3), valid)
+        photos = adversarial.real_at_level(photos.to(self.world.device), self.level)
+        if valid is None:
+            return photos, None
+        valid = nn.functional.adaptive_avg_pool2d(valid.to(self.world.device), photos.shape[-1])
+        return photos * valid, valid
+
+    def _judge(self, pictures: Tensor, rng: torch.Generator) -> Tensor:
+        """Logits of D on augmented pictures."""
+        with self.autocast():
+            seen = diff_augment(pictures, self.recipe.diff_augment, generator=rng)
+            logits: Tensor = self.discriminator(seen, level=self.level)
+        return logits.float()
+
+    def _discriminator_step(
+        self, groups: Sequence[Tensor], rng_cpu: torch.Generator, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """D learns to tell; where photos are only partly valid, generated pictures get the same masks."""
+        optimiser = self.optimisers["discriminator"]
+        self.discriminator.requires_grad_(True)
+        num_all = sum(len(group) for group in groups)
+        losses, real_logits, fake_logits = [], [], []
+        self._masks: list[Tensor | None] = []
+        r1 = None
+        for number, group in enumerate(groups):
+            real, valid = self._real(len(group), rng_cpu)
+            self._masks.append(valid)
+            fake = group.detach() if valid is None else group.detach() * valid
+            judged_real, judged_fake = self._judge(real, rng), self._judge(fake, rng)
+            share = len(group) / num_all
+            losses.append(share * adversarial.discriminator_loss(judged_real, judged_fake))
+            real_logits.append(judged_real.detach())
+            fake_logits.append(judged_fake.detach())
+            if number == 0 and self.recipe.r1_gamma and self.progress.num_steps % self.recipe.r1_every == 0:
+                r1 = adversarial.r1_penalty(lambda x: self._judge(x, rng), real, gamma=self.recipe.r1_gamma)
+        optimiser.zero_grad(set_to_none=True)
+        loss = torch.stack(losses).sum()
+        (loss if r1 is None else loss + r1 * self.recipe.r1_every).backward()
+        self.world.average_gradients(self.discriminator)
+        optimiser.step()
+        logged = {
+            "d": loss.detach(),
+            "d_real": torch.cat(real_logits).mean(),
+            "d_fake": torch.cat(fake_logits).mean(),
+        }
+        return logged if r1 is None else {**logged, "r1": r1.detach()}
+
+    def _generator_step(
+        self, stage: Stage, fakes: Fakes | None, groups: Sequence[Tensor], terms: Terms, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """G learns from every weighted loss of the stage; the encoder learns with it."""
+        terms = dict(terms)
+        self.discriminator.requires_grad_(False)
+        if stage.adversarial:
+            masked = [g if m is None else g * m for g, m in zip(groups, self._masks, strict=True)]
+            logits = torch.cat([self._judge(group, rng) for group in masked])
+            terms["g"] = (stage.adversarial, adversarial.generator_loss(logits))
+        if fakes is not None and fakes.rows is not None:
+            terms |= self.objectives.imitative(fakes.ordinary, fakes.rows, stage.imitative, generator=rng)
+            terms |= self._contrastive(stage, fakes, rng)
+        used = [self.generator, *([self.encoder] if stage.reconstruction is not None else [])]
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+        total(terms).backward()
+        self.world.average_gradients(*used)
+        self.optimisers["generator"].step()
+        if stage.reconstruction is not None:
+            self.optimisers["encoder"].step()
+        return {name: term.detach() for name, (_, term) in terms.items()}
+
+    def _contrastive(self, stage: Stage, fakes: Fakes, rng: torch.Generator) -> Terms:
+        terms: dict[str, tuple[float, Tensor]] = {}
+        weights = stage.contrastive
+        if EXPRESSION in fakes.pairs:
+            x, x_other, first, second, flow = fakes.pairs[EXPRESSION]
+            assert flow is not None
+            loss = self.objectives.expression_pair(x, x_other, first, second, flow)
+            terms["expression_pair"] = (weights.expression, loss)
+        if LIGHTING in fakes.pairs:
+            x, x_other, first, _, _ = fakes.pairs[LIGHTING]
+            terms |= self.objectives.lighting_pair(x, x_other, first, weights, generator=rng)
+        return terms
+
+    def _reconstruct(
+        self, stage: Stage, num: int, rng_cpu: torch.Generator, rng: torch.Generator
+    ) -> tuple[Tensor, Terms]:
+        """Photos, and renderings where asked for, made anew from their λ and a code."""
+        weights = stage.reconstruction
+        assert weights is not None
+        num_rendered = round(num * weights.renderings)
+        numbers = torch.randint(len(self.data.pack), (num - num_rendered,), generator=rng_cpu)
+        photo, valid = self.data.pack.images(numbers), self.data.pack.valid(numbers)
+        mask = torch.ones_like(photo[:, :1]) if valid is None else valid
+        vector = self.data.pack.vector[numbers]
+        if num_rendered:
+            assert self.data.bank is not None
+            rows = self.data.bank.rows(torch.randint(len(self.data.bank), (num_rendered,), generator=rng_cpu))
+            size = photo.shape[-1]
+            image = nn.functional.interpolate(rows.image, size=(size, size), mode="bilinear", align_corners=False)
+            inside = nn.functional.adaptive_avg_pool2d(rows.mask, size) if rows.mask.shape[-1] > size else rows.mask
+            inside = nn.functional.interpolate(inside, size=(size, size))
+            photo, mask, vector = (torch.cat(pair) for pair in ((photo, image), (mask, inside), (vector, rows.vector)))
+        photo, mask, vector = (x.to(self.world.device) for x in (photo, mask, vector))
+        target = adversarial.real_at_level(photo, self.level)
+        mask = nn.functional.adaptive_avg_pool2d(mask, target.shape[-1])
+        with self.autocast():
+            mean, log_variance = self.encoder(photo)
+        noise = torch.randn(mean.shape, generator=rng, device=rng.device).to(mean.device)
+        code = mean + (0.5 * log_variance).exp() * noise
+        picture = self._pictures(vector, code, self._maps(num, rng))
+        self._remember(numbers, mean[: len(numbers)].detach())
+        return picture, self.objectives.reconstruction(picture, target, mask, mean, log_variance, weights)
+
+    def _remember(self, numbers: Tensor, codes: Tensor) -> None:
+        device = self.world.device
+        everyone = self.world.gather_rows(numbers.to(device)).cpu()
+        self.codes[everyone] = self.world.gather_rows(codes).float().cpu()
