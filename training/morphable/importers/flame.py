@@ -52,7 +52,8 @@ def import_flame(folder: Path) -> MorphableBasis:
     expression = components[NUM_SHAPE_DIRECTIONS : NUM_SHAPE_DIRECTIONS + NUM_EXPRESSION]
     if not len(expression):
         raise MorphableModelError(
-            f"{path}: shapedirs has {len(components)} directions, expressions begin at {NUM_SHAPE_DIRECTIONS}; is it FLAME 2020?"
+            f"{path}: shapedirs has {len(components)} directions, expressions begin at {NUM_SHAPE_DIRECTIONS}; "
+            "is it FLAME 2020?"
         )
     mean = (vertices - origin) * scale
     face_mask = _front(mean, faces, landmarks68)
@@ -142,8 +143,10 @@ _NUMPY = {
     ("numpy._core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
     ("_codecs", "encode"),
 }  # fmt: skip
-_INERT = {("chumpy.ch", "Ch"), ("chumpy.reordering", "Select"), ("scipy.sparse.csc", "csc_matrix"),
-          ("scipy.sparse._csc", "csc_matrix"), ("scipy.sparse.csr", "csr_matrix"), ("scipy.sparse._csr", "csr_matrix")}  # fmt: skip
+_INERT = {
+    ("chumpy.ch", "Ch"), ("chumpy.reordering", "Select"), ("scipy.sparse.csc", "csc_matrix"),
+    ("scipy.sparse._csc", "csc_matrix"), ("scipy.sparse.csr", "csr_matrix"), ("scipy.sparse._csr", "csr_matrix"),
+}  # fmt: skip
 
 
 class _Inert(pickle.Unpickler):
