@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from synthface.networks.mapping import GROUPS, LambdaSizes, MappingNetwork, broadcast
+from synthface.networks.noise import noise_maps
 from synthface.networks.synthesis import SynthesisConfig, make_synthesis
 from synthface.networks.truncation import Truncation, truncate_attribute_preserving, truncate_plain
 from synthface.networks.vae import FactorVae, VaeConfig
@@ -126,3 +129,18 @@ class GeneratorNetwork(nn.Module):
         """Pictures (N, 3, H, W), about [−1, 1], of λ (N, total), ε (N, E) and noise maps; see `make_synthesis`."""
         picture: Tensor = self.synthesis(self.w_plus(vector, noise, truncation), maps, level=level)
         return picture
+
+    @torch.no_grad()
+    def pictures(
+        self, vector: Tensor, noise: npt.NDArray[np.float32], *, truncation: Truncation | None = None
+    ) -> Tensor:
+        """Pictures (N, 3, size, size) in [−1, 1] as rendering makes them: the noise maps are keyed by each sample's ε.
+
+        Args:
+            vector: (N, total) λ, on the network's device.
+            noise: (N, E) ε.
+            truncation: how far and where; None is none.
+        """
+        maps = [m.to(vector.device) for m in noise_maps(noise, self.config.synthesis.noise_resolutions)]
+        picture: Tensor = self(vector, torch.from_numpy(noise).to(vector.device), maps, truncation=truncation)
+        return picture.clamp(-1.0, 1.0)

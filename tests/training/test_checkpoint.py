@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from synthface.errors import CorruptDatasetError
+from synthface.networks import parts
 from training import checkpoint
 
 
@@ -102,11 +103,11 @@ def test_only_the_last_are_kept_and_leftovers_are_ignored(tmp_path: Path) -> Non
 
 def test_parts_stay_small_and_large_tensors_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No part is above the limit, and tensors above it come back whole."""
-    monkeypatch.setattr(checkpoint, "PART_BYTES", checkpoint._HEADER_BYTES + 4096)
+    monkeypatch.setattr(parts, "PART_BYTES", parts._HEADER_BYTES + 4096)
     tensors = {"big": torch.randn(100, 40), "small": torch.arange(5), "other": torch.randn(30, 30)}
-    hashes = checkpoint.write_parts(tmp_path, tensors)
+    hashes = parts.write_parts(tmp_path, tensors)
     assert len(hashes) >= 5
-    assert all((tmp_path / name).stat().st_size < checkpoint._HEADER_BYTES + 4096 for name in hashes)
-    back = checkpoint.read_parts(tmp_path, hashes)
+    assert all((tmp_path / name).stat().st_size < parts._HEADER_BYTES + 4096 for name in hashes)
+    back = parts.read_parts(tmp_path, hashes)
     assert set(back) == set(tensors)
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)

@@ -17,12 +17,12 @@ _GAP, _LEFT, _TOP = 2, 120, 8
 _PAPER, _INK = (250, 250, 248), (40, 40, 40)
 NUM_STEPS = 7
 #: What a sweep row varies: title, and the values at its ends.
-_POSES = {"yaw −30…30°": (1, 30.0), "pitch −20…20°": (0, 20.0), "roll −15…15°": (2, 15.0)}
+_POSES = {"yaw ±30°": (1, 30.0), "pitch ±20°": (0, 20.0), "roll ±15°": (2, 15.0)}
 _ACTIONS = {
-    "jaw open 0…1": ("jaw_open",),
-    "smile 0…1": ("mouth_smile_left", "mouth_smile_right"),
-    "blink 0…1": ("eye_blink_left", "eye_blink_right"),
-    "brows up 0…1": ("brow_inner_up", "brow_outer_up_left", "brow_outer_up_right"),
+    "jaw open 0 to 1": ("jaw_open",),
+    "smile 0 to 1": ("mouth_smile_left", "mouth_smile_right"),
+    "blink 0 to 1": ("eye_blink_left", "eye_blink_right"),
+    "brows up 0 to 1": ("brow_inner_up", "brow_outer_up_left", "brow_outer_up_right"),
 }
 
 
@@ -87,22 +87,22 @@ def sweep_inputs(trainer: Trainer, rng: torch.Generator) -> Inputs:
     for title, (axis, end_deg) in _POSES.items():
         rows[title] = row()
         rows[title][:, start["pose_rad"] + axis] = torch.deg2rad(ramp * end_deg)
-    rows["light −70…70°"] = row()
+    rows["light ±70°"] = row()
     azimuth = ramp.double().numpy() * 70
     sh = lighting.ambient(np.full(NUM_STEPS, 0.35)) + lighting.directional(
         azimuth, 0 * azimuth + 15, np.full(NUM_STEPS, 0.8)
     )
-    rows["light −70…70°"][:, sizes.parts["sh"]] = torch.from_numpy(sh.reshape(NUM_STEPS, 27)).float()
+    rows["light ±70°"][:, sizes.parts["sh"]] = torch.from_numpy(sh.reshape(NUM_STEPS, 27)).float()
     for title, actions in _ACTIONS.items():
         known = [names.index(action) for action in actions if action in names]
         if known:
             rows[title] = row()
             rows[title][:, [start["expression"] + k for k in known]] = (ramp[:, None] + 1) / 2
-    for title, name in (("shape 1 ±2σ", "shape"), ("albedo 1 ±2σ", "albedo")):
+    for title, name in (("shape 1 ±2 sd", "shape"), ("albedo 1 ±2 sd", "albedo")):
         rows[title] = row()
         rows[title][:, start[name]] = 2 * ramp
     noise = _noise(trainer, len(rows), rng).repeat_interleave(NUM_STEPS, dim=0)
-    rows["ε"] = row()
+    rows["noise"] = row()
     ends = _noise(trainer, 2, rng)
     noise = torch.cat([noise, torch.lerp(ends[:1], ends[1:], (ramp[:, None] + 1) / 2)])
     return torch.cat(list(rows.values())), noise, list(rows)
