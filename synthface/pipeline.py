@@ -6,9 +6,12 @@ steps, so that what is looked at is what would be written.
 
 from __future__ import annotations
 
+import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -361,7 +364,7 @@ def render(
             marker = write_shard(store, shard, counted(tiles), job.columns, fingerprint)
             written += marker.tar.bytes + marker.labels.bytes
     missing = finish(store, job, fingerprint)
-    return RenderSummary(
+    summary = RenderSummary(
         out=store.url,
         num_images=total,
         num_already_there=sum(shard.count for shard in mine) - total,
@@ -370,6 +373,16 @@ def render(
         seconds=time.monotonic() - began,
         bytes=written,
     )
+    if total:
+        store.write("run.json", _run_record(summary, workers, part, engine))
+    return summary
+
+
+def _run_record(summary: RenderSummary, workers: int, part: tuple[int, int], engine: str) -> bytes:
+    """When, where and how the last run went: kept apart from all that is hashed, as it is never the same twice."""
+    ended = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    how = {"ended": ended, "host": socket.gethostname(), "workers": workers, "part": list(part), "engine": engine}
+    return (json.dumps(asdict(summary) | how, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _check_feasible(job: Job) -> None:

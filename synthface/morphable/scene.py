@@ -105,7 +105,7 @@ class Scene:
 
     def vertices_px(self, vertices: npt.NDArray[np.intp]) -> F32:
         """(N, L, 2) pixel coordinates of some vertices."""
-        return camera.clip_to_pixels(self.clip[:, vertices], self.size_px).cpu().numpy()
+        return camera.to_pixels(self.mesh.vertices[:, vertices], self.size_px).cpu().numpy()
 
     def gaze(self, side: str) -> F32:
         """(N, 3) unit vectors along the optical axis of the subject's `left` or `right` eye, camera frame.
@@ -166,7 +166,7 @@ class Scene:
 
     def _landmarks(self, vertices: Tensor) -> tuple[F32, F32]:
         """Pixel coordinates (N, L, 2) and depth (N, L) of vertices."""
-        clip = self.clip[:, vertices]
+        clip = camera.project(self.mesh.vertices[:, vertices])
         return camera.clip_to_pixels(clip, self.size_px).cpu().numpy(), clip[..., 3].cpu().numpy()
 
     def _of_faces(self, values: npt.NDArray[Any], background: int) -> npt.NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,14 +148,20 @@ def _decoded(encoded: F64) -> F64:
 
 
 def _read_float_image(ref: FileRef) -> F64:
+    # OpenCV reads OpenEXR files only when asked to before it is imported.
+    os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
     try:
-        import imageio.v3 as imageio
+        import cv2
     except ImportError:
         raise UnusableFileError(
-            f"reading {ref.path.suffix} maps needs imageio: pip install 'synthface[environment-maps]'"
+            f"reading {ref.path.suffix} maps needs opencv-python-headless: pip install 'synthface[environment-maps]'"
         ) from None
     try:
-        return np.asarray(imageio.imread(ref.path), dtype=np.float64)
-    except Exception as error:  # imageio's plugins raise what they like
-        reason = " ".join(str(error).split())[:160]
-        raise UnusableFileError(f"{ref.name!r} can't be read as an environment map: {reason}") from None
+        pixels = cv2.imdecode(np.frombuffer(ref.path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        pixels = None
+    if pixels is None or pixels.dtype.kind != "f":
+        raise UnusableFileError(
+            f"{ref.name!r} isn't a high-dynamic-range picture that can be read; save it anew as .hdr"
+        )
+    return np.asarray(pixels[..., ::-1], dtype=np.float64)
