@@ -92,7 +92,9 @@ class Job:
     def generator(self) -> Generator:
         """The generator, loaded in this process when first asked for."""
         if "generator" not in self._state:
-            self._state["generator"] = load_generator(self.info.name, device=self.device)
+            self._state["generator"] = load_generator(
+                self.info.name, device=self.device, truncation=self.spec.truncation
+            )
         generator: Generator = self._state["generator"]
         return generator
 

@@ -10,12 +10,22 @@ from pathlib import Path
 from synthface.errors import GeneratorError
 from synthface.factors.types import FactorLayout
 from synthface.generators.base import Generator
+from synthface.spec.model import Truncation
 
 
 def _morphable(device: str) -> Generator:
     from synthface.generators.morphable import MorphableGenerator
 
     return MorphableGenerator(device=device)
+
+
+def _bundle(folder: str, device: str, truncation: Truncation | None) -> Generator:
+    from synthface.generators.gan import GanGenerator
+    from synthface.networks import truncation as styles
+    from synthface.networks.bundle import load_bundle
+
+    asked = None if truncation is None else styles.Truncation(truncation.psi, truncation.kind)
+    return GanGenerator(load_bundle(folder, device=device), truncation=asked, device=device)
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,20 @@ def generator_info(name: str = "default") -> GeneratorInfo:
     from synthface.morphable.basis import MorphableBasis
 
     resolved = resolve_name(name)
+    if is_bundle(resolved):
+        from synthface.networks.bundle import read_config
+
+        config, basis = read_config(resolved), MorphableBasis.load()
+        layout = config.layout(basis)
+        return GeneratorInfo(resolved, layout, config.tile_size, basis.part_names, len(basis.landmarks_dense))
     folder = _folder_of(resolved)
     basis = MorphableBasis.load(folder)
     return GeneratorInfo(resolved, basis.layout(), MORPHABLE_TILE, basis.part_names, len(basis.landmarks_dense))
+
+
+def is_bundle(name: str) -> bool:
+    """Whether the name is the folder of a trained bundle."""
+    return (Path(name) / "generator-00.safetensors").is_file()
 
 
 def _folder_of(name: str) -> Path | None:
@@ -60,8 +81,8 @@ def _folder_of(name: str) -> Path | None:
     close = difflib.get_close_matches(name, ["default", *GENERATORS], n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     raise GeneratorError(
-        f"no generator {name!r}: {guess}Allowed: default, {', '.join(GENERATORS)}, or the folder of a morphable model "
-        "(model.safetensors and config.json)"
+        f"no generator {name!r}: {guess}Allowed: default, {', '.join(GENERATORS)}, or the folder of a bundle "
+        "(generator-00.safetensors and config.json) or of a morphable model (model.safetensors and config.json)"
     )
 
 
@@ -80,8 +101,10 @@ def resolve_name(name: str) -> str:
     return DEFAULT if name == "default" else name
 
 
-def load_generator(name: str = "default", *, device: str = "cpu") -> Generator:
-    """The generator a spec names: `default`, a name in `GENERATORS`, or the folder of a morphable model.
+def load_generator(name: str = "default", *, device: str = "cpu", truncation: Truncation | None = None) -> Generator:
+    """The generator a spec names: `default`, a name in `GENERATORS`, the folder of a bundle or of a morphable model.
+
+    `truncation` is the spec's; generators without style codes have nothing to truncate.
 
     Raises:
         GeneratorError: there is no such generator, or its files are damaged.
@@ -89,6 +112,8 @@ def load_generator(name: str = "default", *, device: str = "cpu") -> Generator:
     name = resolve_name(name)
     if name in GENERATORS:
         return GENERATORS[name](device)
+    if is_bundle(name):
+        return _bundle(name, device, truncation)
     from synthface.generators.morphable import MorphableGenerator
     from synthface.morphable.basis import MorphableBasis
 

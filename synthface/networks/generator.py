@@ -105,7 +105,7 @@ class GeneratorNetwork(nn.Module):
     def w_plus(self, vector: Tensor, noise: Tensor, truncation: Truncation | None = None) -> Tensor:
         """W+ (N, num_ws, w_dim) of λ and ε, truncated where asked for."""
         ws = broadcast(self.w(vector, noise), self.num_ws)
-        if truncation is None or truncation.psi == 1.0:
+        if truncation is None or truncation.psi == 1.0 or truncation.kind == "none":
             return ws
         if truncation.kind == "plain":
             return truncate_plain(ws, self.w_mean, truncation)
@@ -142,5 +142,6 @@ class GeneratorNetwork(nn.Module):
             truncation: how far and where; None is none.
         """
         maps = [m.to(vector.device) for m in noise_maps(noise, self.config.synthesis.noise_resolutions)]
-        picture: Tensor = self(vector, torch.from_numpy(noise).to(vector.device), maps, truncation=truncation)
+        eps = torch.from_numpy(np.array(noise)).to(vector.device)
+        picture: Tensor = self(vector, eps, maps, truncation=truncation)
         return picture.clamp(-1.0, 1.0)

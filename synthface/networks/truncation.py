@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["attribute_preserving", "plain"]
+Kind = Literal["attribute-preserving", "plain", "none"]
 
 #: The paper's setting truncates the first 8 of 14 layers: those of 32² and below.
 NUM_LAYERS = 8
@@ -24,13 +24,13 @@ class Truncation:
 
     Args:
         psi: ψ; 1 changes nothing, 0 gives the centre. The paper uses 0.7.
-        kind: `attribute_preserving` moves by the same step as the neutral face of that identity would; `plain` moves
-            straight to the mean of W.
+        kind: `attribute-preserving` moves by the same step as the neutral face of that identity would; `plain` moves
+            straight to the mean of W; `none` doesn't move.
         first_layer, last_layer: the range [first, last) of W+ layers that are moved.
     """
 
     psi: float = 0.7
-    kind: Kind = "attribute_preserving"
+    kind: Kind = "attribute-preserving"
     first_layer: int = 0
     last_layer: int = NUM_LAYERS
 
