@@ -91,7 +91,6 @@ class BundleConfig:
             num_noise=int(self.architecture["num_noise"]),
             attributes=basis.attributes,
             trusted_ranges=dict(self.trusted_ranges),
-            priors=frozenset(self.priors),
         )
 
 

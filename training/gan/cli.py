@@ -63,9 +63,11 @@ def export(run: Path, out: Path, data: Path, last: bool, name: str) -> None:
 @click.argument("table", type=_FILE)
 @click.argument("out", type=_FILE)
 @click.option("--recipe", type=_FILE, help="A recipe with a section `bank`.")
-@click.option("--recogniser", help="module:callable of f_id; it is called with the folder of OUT.")
+@click.option(
+    "--descriptors", is_flag=True, help="Store f_id of every rendering, by networks/recognition.json beside OUT."
+)
 @click.option("--morphable", type=_FOLDER, help="The morphable model; the bundled one without it.")
-def bank(table: Path, out: Path, recipe: Path | None, recogniser: str | None, morphable: Path | None) -> None:
+def bank(table: Path, out: Path, recipe: Path | None, descriptors: bool, morphable: Path | None) -> None:
     """Prerender a bank from a λ TABLE into OUT (bank.safetensors)."""
     import torch
 
@@ -76,8 +78,7 @@ def bank(table: Path, out: Path, recipe: Path | None, recogniser: str | None, mo
     from training.lambda_table import read_table
 
     settings = BankRecipe() if recipe is None else load_recipe(recipe, "bank", BankRecipe)
-    entries = {"recognition": {"factory": recogniser}} if recogniser else {}
-    frozen = load_frozen(entries, out.parent, torch.device("cpu"))
+    frozen = load_frozen(["recognition"] if descriptors else [], out.parent, torch.device("cpu"))
     rows = read_table(table)
     model = MorphableModel(MorphableBasis.load(morphable))
     build_bank(out, model, rows.vector, rows.sizes, settings, recogniser=frozen.recognition, report=_say)

@@ -74,7 +74,7 @@ def load_data(folder: Path, recipe: GanRecipe) -> GanData:
         )
     if renderings is not None and "recognition" in recipe.needs() and not renderings.has_descriptors:
         raise DatasetError(
-            f"{folder / bank.NAME}: it holds no descriptors, which Eq. 2 needs; build it with --recogniser"
+            f"{folder / bank.NAME}: it holds no descriptors, which Eq. 2 needs; build it with --descriptors"
         )
     vaes: dict[str, FactorVae] = {}
     if recipe.network.inputs == "z":

@@ -1,22 +1,24 @@
-"""The frozen networks that the losses look through, as interfaces; whatever satisfies them plugs in by import path.
+"""The frozen networks that the losses look through, as interfaces; whatever satisfies them plugs in.
 
-A recipe names them as `module:callable`; the callable takes the data folder and the recipe's further options, and
-returns the network. They are put in eval mode and their parameters take no gradient, but gradients pass through them
-to G's picture.
+A data folder says which they are: `networks/<role>.json` holds `{"factory": "module:callable", …}`, and the callable is
+called with the data folder and the further entries as keywords, and returns the network. Roles are `recognition`,
+`reconstruction`, `parser`, `features` and `judge`. They are put in eval mode and their parameters take no gradient, but
+gradients pass through them to G's picture.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from synthface.errors import SynthfaceError
+from synthface.errors import DatasetError
 
 
 class Recogniser(Protocol):
@@ -84,24 +86,34 @@ class Frozen:
     judge: Reconstructor | None = None
 
 
-def load_frozen(entries: Mapping[str, Mapping[str, Any]], data: Path, device: torch.device) -> Frozen:
-    """The networks that a recipe's `frozen` section names: role to `{factory: "module:callable", **options}`.
+def load_frozen(roles: Iterable[str], data: Path, device: torch.device) -> Frozen:
+    """The networks of a data folder that play these roles.
 
     Raises:
-        SynthfaceError: a factory can't be imported.
+        DatasetError: the folder has none for a role, or it can't be imported.
     """
-    return Frozen(**{role: _load(role, dict(entry), data, device) for role, entry in entries.items()})
+    return Frozen(**{role: _load(role, data, device) for role in roles})
 
 
-def _load(role: str, entry: dict[str, Any], data: Path, device: torch.device) -> Any:
-    path = cast(str, entry.pop("factory"))
-    module_name, _, name = path.partition(":")
+def name_frozen(data: Path, role: str, factory: str, **options: Any) -> None:
+    """Say in a data folder which network plays a role."""
+    folder = data / "networks"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{role}.json").write_text(json.dumps({"factory": factory, **options}) + "\n", encoding="utf-8")
+
+
+def _load(role: str, data: Path, device: torch.device) -> Any:
+    path = data / "networks" / f"{role}.json"
     try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        module_name, _, name = entry.pop("factory").partition(":")
         factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise SynthfaceError(
-            f"recipe: frozen.{role}.factory: {path!r} can't be imported ({error}); give module:callable"
+    except (OSError, ValueError, KeyError) as error:
+        raise DatasetError(
+            f'{path}: names no network for the role {role!r} ({error}); write {{"factory": "module:callable"}} there'
         ) from error
+    except (ImportError, AttributeError) as error:
+        raise DatasetError(f"{path}: its factory can't be imported ({error}); give module:callable") from error
     network = factory(data, **entry)
     return freeze(network).to(device) if isinstance(network, nn.Module) else network
 

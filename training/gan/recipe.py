@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from synthface.networks.generator import GeneratorConfig
 from synthface.networks.mapping import LambdaSizes
@@ -208,8 +208,8 @@ class GanRecipe:
         ema_half_life_images: of the moving average of G.
         imitate_from_px: below this resolution the pixel loss stands in for Eqs. 2–5.
         robustify: how far pictures are disturbed before frozen networks in losses; None not at all.
-        frozen: role (`recognition`, `reconstruction`, `parser`, `features`, `judge`) to `factory: module:callable` and
-            its options; the callable also gets the data folder.
+        frozen: roles (`recognition`, `reconstruction`, `parser`, `features`, `judge`) of the frozen networks to load;
+            the data folder says which networks play them.
         precision: `bfloat16` uses it on a GPU.
         encoder_channels: of the warm start's encoder.
         seed: of everything.
@@ -227,7 +227,7 @@ class GanRecipe:
     ema_half_life_images: float = 10_000.0
     imitate_from_px: int = 64
     robustify: Robustification | None = field(default_factory=Robustification)
-    frozen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    frozen: tuple[Literal["recognition", "reconstruction", "parser", "features", "judge"], ...] = ()
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     encoder_channels: int = 32
     seed: int = 0
@@ -252,7 +252,7 @@ class GanRecipe:
             found.append("growth goes with network.style adain, and only with it")
         for role, needed in self.needs().items():
             if role not in self.frozen:
-                found.append(f"{needed} needs frozen.{role}: name its factory, or take the weight out")
+                found.append(f"{needed} needs {role} among frozen: add it, or take the weight out")
         return found
 
     def needs(self) -> dict[str, str]:

@@ -24,7 +24,7 @@ from synthface.morphable.model import Factors, MorphableModel
 from synthface.morphable.render import render
 from synthface.networks.mapping import LambdaSizes
 from training.gan import bank, pack
-from training.gan.frozen import Reconstructed
+from training.gan.frozen import Reconstructed, name_frozen
 from training.lambda_table import LambdaTable, write_table
 
 
@@ -211,6 +211,9 @@ def build_world(out: Path, recipe: ToyRecipe, report: Callable[[str], None] = la
     card = {"source": "renderings of the default morphable model", "licence": "CC0"}
     pack.write_pack(out / pack.NAME, photos, table, size_px=recipe.size_px, card=card)
     _fit_networks(out / "networks", pictures, sizes, recipe)
+    for role, factory in (("recognition", "recognition"), ("reconstruction", "reconstruction"), ("parser", "parser")):
+        name_frozen(out, role, f"training.gan.toy:{factory}")
+    name_frozen(out, "judge", "training.gan.toy:reconstruction", name="judge")
     report("networks")
     recogniser = recognition(out)
     bank.build_bank(out / bank.NAME, model, table.vector, sizes, recipe.bank, recogniser=recogniser)

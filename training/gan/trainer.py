@@ -215,6 +215,7 @@ class Trainer:
         lazy = every / (every + 1) if every > 1 else 1.0
         betas = {"discriminator": tuple(beta**lazy for beta in settings.betas), "encoder": (0.9, 0.99)}
         self._rate_scale = {"discriminator": lazy}
+        self.discriminator.requires_grad_(True)
         return {
             name: torch.optim.Adam(
                 [p for p in self.networks[name].parameters() if p.requires_grad],
