@@ -22,7 +22,7 @@ def xformers_attention() -> Attend | None:
         from xformers.ops import memory_efficient_attention
     except (ImportError, RuntimeError, OSError):
         return None
-    return memory_efficient_attention  # type: ignore[no-any-return]
+    return memory_efficient_attention
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
