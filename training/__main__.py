@@ -12,6 +12,7 @@ from synthface.errors import SynthfaceError
 
 #: Stage to "module:command"; a stage is imported when it is called.
 STAGES: Mapping[str, str] = {
+    "prepare": "training.photos.cli:prepare",
     "morphable": "training.morphable.cli:morphable",
     "vae": "training.vae.cli:vae",
     "toy": "training.gan.cli:toy",

@@ -22,28 +22,40 @@ FRAME_PX = 256
 MARGIN_PX = 32
 CANVAS_PX = FRAME_PX + 2 * MARGIN_PX
 
-#: Of the 468 face-mesh points: corners of the right and the left eye, tip of the nose, right and left corner of the mouth.
-_RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH = (33, 133), (362, 263), 1, (61, 291)
+#: The points of the right and the left eye, tip of the nose, right and left corner of the mouth, of the 468 and of the 68.
+_MESH = ((33, 133), (362, 263), 1, (61, 291))
+_IBUG = (tuple(range(36, 42)), tuple(range(42, 48)), 30, (48, 54))
 
 
 def five_points(landmarks: F64) -> F64:
-    """(…, 5, 2) eyes, nose tip, mouth corners of landmarks (…, 468, 2 or 3), the subject's right first (image left)."""
+    """(…, 5, 2) eyes, nose tip, mouth corners, the subject's right first (image left).
+
+    Args:
+        landmarks: (…, L, 2 or more), L = 468 (face mesh), 68 (iBUG) or 5 (these points themselves).
+    """
     xy = landmarks[..., :2]
-    eyes = [xy[..., list(corners), :].mean(axis=-2) for corners in (_RIGHT_EYE, _LEFT_EYE)]
-    return np.stack([*eyes, xy[..., _NOSE, :], xy[..., _MOUTH[0], :], xy[..., _MOUTH[1], :]], axis=-2)
+    count = landmarks.shape[-2]
+    if count == 5:
+        return xy
+    right, left, nose, mouth = _IBUG if count == 68 else _MESH
+    eyes = [xy[..., list(corners), :].mean(axis=-2) for corners in (right, left)]
+    return np.stack([*eyes, xy[..., nose, :], xy[..., mouth[0], :], xy[..., mouth[1], :]], axis=-2)
 
 
 @lru_cache(maxsize=1)
-def model_five_points() -> F64:
-    """(5, 2) the mean head's five points in the camera's view, px of the frame."""
+def model_landmarks68() -> F64:
+    """(68, 2) the mean head's iBUG landmarks in the camera's view, px of the frame."""
     from synthface.morphable.basis import MorphableBasis
     from synthface.morphable.camera import DISTANCE_DM, focal_px
 
     basis = MorphableBasis.load()
     points = basis.mean_shape[basis.landmarks68].astype(np.float64)
-    chosen = np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]])
-    scale = focal_px(FRAME_PX) / (DISTANCE_DM - chosen[:, 2:])
-    return np.array([1.0, -1.0]) * chosen[:, :2] * scale + FRAME_PX / 2
+    return np.array([1.0, -1.0]) * points[:, :2] * focal_px(FRAME_PX) / (DISTANCE_DM - points[:, 2:]) + FRAME_PX / 2
+
+
+def model_five_points() -> F64:
+    """(5, 2) the mean head's five points in the camera's view, px of the frame."""
+    return five_points(model_landmarks68())
 
 
 def crop_of(points: F64, targets: F64) -> F64:
@@ -72,16 +84,21 @@ def cut(photo: Image.Image, crop: F64, size_px: int, *, margin: float = 0.0) -> 
     Returns:
         The picture, the photo's edge pixels going on beyond its edges, and the share of it that the photo covers.
     """
-    span = 1.0 + 2.0 * margin
-    per_px = FRAME_PX * span / size_px / crop[0]  # source px per px of the result
+    side = FRAME_PX * (1.0 + 2.0 * margin) / crop[0]  # source px
     left, top = (-margin * FRAME_PX - crop[1:]) / crop[0]
-    side = per_px * size_px
-    width, height = photo.size
-    pad = [max(0, int(np.ceil(v)) + 1) for v in (-left, -top, left + side - width, top + side - height)]
-    pixels = np.asarray(photo.convert("RGB"))
-    if any(pad):
-        pixels = np.pad(pixels, ((pad[1], pad[3]), (pad[0], pad[2]), (0, 0)), mode="edge")
-    box = (left + pad[0], top + pad[1], left + pad[0] + side, top + pad[1] + side)
-    inside = max(0.0, min(width, left + side) - max(0.0, left)) * max(0.0, min(height, top + side) - max(0.0, top))
+    limit = np.array([photo.width, photo.height])
+    low, high = np.array([left, top]), np.array([left, top]) + side
+    # What Lanczos reaches, and at least one pixel of the photo to go on with.
+    reach = np.ceil(3 * max(1.0, side / size_px)) + 1
+    first = np.clip(np.floor(low - reach), 0, limit - 1).astype(int)
+    last = np.clip(np.ceil(high + reach), first + 1, limit).astype(int)
+    pixels = np.asarray(photo.crop((*first.tolist(), *last.tolist())).convert("RGB"))
+    before = np.maximum(np.ceil(first - low), 0).astype(int)
+    after = np.maximum(np.ceil(high - last), 0).astype(int)
+    if before.any() or after.any():
+        pixels = np.pad(pixels, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
+    corner = np.maximum(low - first + before, 0)
+    box = (*corner.tolist(), *np.minimum(corner + side, [pixels.shape[1], pixels.shape[0]]).tolist())
     result = Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.LANCZOS, box=box)
+    inside = np.maximum(np.minimum(high, limit) - np.maximum(low, 0), 0).prod()
     return result, float(inside / side**2)

@@ -5,6 +5,8 @@
                          sharpness, coverage
     rejected.csv         key, source, reason, detail
     accepted.jpg, rejected.jpg   contact sheets
+    config.json          the recipe as it was used, and what was prepared; written last: where it is, the rest is whole
+    metrics.json         counts and spreads
 
 Landmarks are in pixels of the canvas, origin at its top-left corner.
 """
@@ -12,7 +14,9 @@ Landmarks are in pixels of the canvas, origin at its top-left corner.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +26,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from synthface.errors import DatasetError
-from training.gan.mapped import MappedTensors, write_mapped
+from training.gan.mapped import MappedTensors
 from training.photos.align import CANVAS_PX
 
 F32 = npt.NDArray[np.float32]
 
 FORMAT = "synthface-photos-1"
 PHOTOS, TABLE, REJECTED = "photos.safetensors", "photos.parquet", "rejected.csv"
+#: Room for the packed file's header, which is known last.
+_HEADER_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -90,23 +96,52 @@ class PreparedPhotos:
         return np.asarray(image)
 
 
-def write_prepared(folder: Path, rows: PhotoRows, photos: Sequence[bytes]) -> None:
-    """Write the packed file and the table; the photos are JPEG files of `CANVAS_PX`², in the rows' order."""
+def write_prepared(folder: Path, rows: PhotoRows, photos: Iterable[bytes]) -> None:
+    """Write the packed file and the table.
+
+    Args:
+        folder: where.
+        rows: M of them.
+        photos: M JPEG files of `CANVAS_PX`² in the rows' order; taken one at a time.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    assert len(rows) == len(photos)
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "jpeg": np.frombuffer(b"".join(photos), np.uint8),
-        "offsets": np.cumsum([0, *map(len, photos)], dtype=np.int64),
-    }
-    write_mapped(folder / PHOTOS, arrays, {"format": FORMAT, "size_px": str(CANVAS_PX)})
+    _write_packed(folder / PHOTOS, photos, len(rows))
     columns: dict[str, Any] = {"key": pa.array(rows.key, pa.string()), "source": pa.array(rows.source, pa.string())}
     for name in ("crop", "landmarks"):
         values = getattr(rows, name).reshape(len(rows), -1)
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), values.shape[1])
     columns |= {name: pa.array(getattr(rows, name), pa.float32()) for name in ("score", "sharpness", "coverage")}
-    pq.write_table(pa.table(columns), folder / TABLE, compression="zstd")
+    temporary = folder / f".{TABLE}.tmp"
+    pq.write_table(pa.table(columns), temporary, compression="zstd")
+    temporary.replace(folder / TABLE)
+
+
+def _write_packed(path: Path, photos: Iterable[bytes], count: int) -> None:
+    """Safetensors with the photos end to end, one in memory at a time: the header is filled in when they are through."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    offsets = np.zeros(count + 1, "<i8")
+    with open(temporary, "wb") as file:
+        file.seek(8 + _HEADER_BYTES + offsets.nbytes)
+        written = 0
+        for number, photo in enumerate(photos, start=1):
+            file.write(photo)
+            offsets[number] = offsets[number - 1] + len(photo)
+            written = number
+        assert written == count
+        split, end = offsets.nbytes, offsets.nbytes + int(offsets[-1])
+        header = {
+            "__metadata__": {"format": FORMAT, "size_px": str(CANVAS_PX)},
+            "offsets": {"dtype": "I64", "shape": [count + 1], "data_offsets": [0, split]},
+            "jpeg": {"dtype": "U8", "shape": [int(offsets[-1])], "data_offsets": [split, end]},
+        }
+        file.seek(0)
+        file.write(_HEADER_BYTES.to_bytes(8, "little") + json.dumps(header).encode().ljust(_HEADER_BYTES))
+        file.write(offsets.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _read_rows(path: Path) -> PhotoRows:
