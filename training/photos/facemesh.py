@@ -40,16 +40,14 @@ class FaceMesh:
 
     def find(self, photo: U8, near: F64 | None = None) -> list[Face]:
         """The faces of a photo (H, W, 3), the largest first; see `Detector`."""
-        places = self._detect(Image.fromarray(photo)) if near is None else [_around(near)]
-        faces = (self._landmarks(photo, place) for place in places)
-        return sorted((face for face in faces if face is not None), key=lambda face: -face.width_px)
-
-    def _detect(self, photo: Image.Image) -> list[Found]:
-        """Faces by the first way of looking that finds any."""
-        for network, squares in self._looks(*photo.size):
-            found = merge([face for square in squares for face in network(photo, *square)])
-            if found:
-                return found
+        if near is not None:
+            return self._landmarks(photo, [_around(near)])
+        picture = Image.fromarray(photo)
+        # The first way of looking that finds any.
+        for network, squares in self._looks(*picture.size):
+            faces = self._landmarks(photo, merge([found for square in squares for found in network(picture, *square)]))
+            if faces:
+                return faces
         return []
 
     def _looks(self, width: int, height: int) -> Iterator[tuple[BlazeFace, Sequence[tuple[float, float, float]]]]:
@@ -65,7 +63,12 @@ class FaceMesh:
         if half >= 128:
             yield self._far, [(x, y, half) for y in _starts(height, half) for x in _starts(width, half)]
 
-    def _landmarks(self, photo: U8, place: Found) -> Face | None:
+    def _landmarks(self, photo: U8, places: Sequence[Found]) -> list[Face]:
+        """The faces at places that the mesh says are faces, the largest first."""
+        faces = (self._landmark(photo, place) for place in places)
+        return sorted((face for face in faces if face is not None), key=lambda face: -face.width_px)
+
+    def _landmark(self, photo: U8, place: Found) -> Face | None:
         box, eyes = place.box, place.points[:2]
         for _ in range(self._passes):
             to_photo = _square(box, eyes, self._mesh.size_px)

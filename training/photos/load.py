@@ -63,7 +63,7 @@ def photo_keys(sources: Iterable[str]) -> tuple[str, ...]:
         plain = (
             unicodedata.normalize("NFKD", Path(source).with_suffix("").as_posix()).encode("ascii", "ignore").decode()
         )
-        stem = re.sub(r"[^A-Za-z0-9-]+", "_", plain).strip("_") or "photo"
+        stem = re.sub(r"[^A-Za-z0-9-]+", "_", plain).strip("_-") or "photo"
         key, number = stem, 2
         while key in taken:
             key, number = f"{stem}_{number}", number + 1

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from synthface.errors import PhotoError
 from training.photos.align import (
     CANVAS_PX,
     FRAME_PX,
@@ -51,7 +52,7 @@ class Preparer:
         photo: Image.Image | None = None
         try:
             photo = self._load(path)
-            return self._accept(photo, self._face(photo, given))
+            return self._accept(photo, self._face(photo, given, path))
         except Rejection as rejection:
             return Rejected(rejection.reason, rejection.detail, _thumbnail(photo, rejection.place))
 
@@ -61,14 +62,18 @@ class Preparer:
         except UnreadablePhotoError as error:
             raise Rejection("can't be read", str(error)) from error
 
-    def _face(self, photo: Image.Image, given: F64 | None) -> Face:
+    def _face(self, photo: Image.Image, given: F64 | None, path: Path) -> Face:
         if self.is_given and given is None:
             raise Rejection("no landmarks", "none are given for it")
         if self.detector is None:
             assert given is not None
             return Face(given, 1.0, float(np.ptp(given[:, 0])))
         near = None if given is None else five_points(given)
-        return choose_face(self.detector.find(np.asarray(photo), near), self.recipe)
+        try:
+            faces = self.detector.find(np.asarray(photo), near)
+        except Exception as error:  # a stranger's code
+            raise PhotoError(f"{path}: the detector failed on it: {type(error).__name__}: {error}") from error
+        return choose_face(faces, self.recipe)
 
     def _accept(self, photo: Image.Image, face: Face) -> Accepted:
         crop = crop_of(five_points(face.landmarks), model_five_points())

@@ -103,13 +103,13 @@ def _accepted_bands(rows: PhotoRows, jpeg: Callable[[int], bytes]) -> Iterator[B
     for name in ("sharpness", "score", "coverage"):
         values = getattr(rows, name)
         lowest = np.argsort(values, kind="stable")[:_PER_ROW].tolist()
-        cells = [Cell(jpeg(n), f"{values[n]:.3g}  {rows.key[n]}", rows.landmarks[n]) for n in lowest]
+        cells = [Cell(jpeg(n), f"{values[n]:.3g}\n{rows.key[n]}", rows.landmarks[n]) for n in lowest]
         yield Band(f"lowest {name} of {len(rows)} accepted", cells)
     distance = eye_distance_px(rows)
     lowest = np.argsort(distance, kind="stable")[:_PER_ROW].tolist()
     yield Band(
         "smallest faces: px from eye to eye in the photo",
-        [Cell(jpeg(n), f"{distance[n]:.0f} px  {rows.key[n]}", rows.landmarks[n]) for n in lowest],
+        [Cell(jpeg(n), f"{distance[n]:.0f} px\n{rows.key[n]}", rows.landmarks[n]) for n in lowest],
     )
     some = evenly(len(rows), _PER_ROW * _ROWS)
     yield Band("a sample of all", [Cell(jpeg(n), rows.key[n]) for n in some])
@@ -122,7 +122,7 @@ def _rejected_bands(
         alike = [entry for entry in refused if entry.reason == reason]
         some = [alike[n] for n in evenly(len(alike), _PER_REASON)]
         if some:
-            cells = [Cell(jpeg(entry.picture), f"{keys[entry.row]}: {entry.detail}") for entry in some]
+            cells = [Cell(jpeg(entry.picture), f"{keys[entry.row]}\n{entry.detail}") for entry in some]
             yield Band(f"{reason}: {len(alike)}" + (f", {len(some)} shown" if len(some) < len(alike) else ""), cells)
 
 

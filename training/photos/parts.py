@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,10 @@ def write_part(path: Path, outcomes: Sequence[Outcome]) -> None:
     for name in ("crop", "landmarks", "score", "sharpness", "coverage"):
         arrays[name] = np.array([getattr(o, name) for _, o in taken], np.float32)
     rejected = json.dumps([(n, o.reason, o.detail) for n, o in others])
-    write_mapped(path, arrays, {"format": FORMAT, "rejected": rejected})
+    # A name per process: what a killed run's workers still write doesn't mix with what the next run writes.
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    write_mapped(own, arrays, {"format": FORMAT, "rejected": rejected})
+    own.replace(path)
 
 
 class Part:

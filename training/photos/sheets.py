@@ -15,13 +15,13 @@ from training.photos.align import CANVAS_PX
 F32 = npt.NDArray[np.float32]
 
 _CELL_PX, _COLUMNS = 144, 12
-_GAP, _LINE = 4, 15
+_GAP, _LINE, _CAPTION = 4, 15, 27
 _PAPER, _INK, _DOT = (250, 250, 248), (40, 40, 40), (0, 230, 120)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture (JPEG; empty: none) with a caption, and landmarks (L, 2) in px of the canvas to draw on it."""
+    """A picture (JPEG; empty: none), a caption of one or two lines, and landmarks (L, 2) to draw on it, px of the canvas."""
 
     jpeg: bytes
     caption: str
@@ -38,7 +38,7 @@ class Band:
 
 def contact_sheet(bands: Sequence[Band]) -> Image.Image:
     """The bands one below the other, `_COLUMNS` cells to a row."""
-    step = (_CELL_PX + _GAP, _CELL_PX + _LINE + _GAP)
+    step = (_CELL_PX + _GAP, _CELL_PX + _CAPTION + _GAP)
     heights = [_LINE + 2 * _GAP + step[1] * -(-len(band.cells) // _COLUMNS) for band in bands]
     sheet = Image.new("RGB", (_GAP + _COLUMNS * step[0], sum(heights) + _GAP), _PAPER)
     draw, top = ImageDraw.Draw(sheet), _GAP
@@ -47,7 +47,8 @@ def contact_sheet(bands: Sequence[Band]) -> Image.Image:
         for n, cell in enumerate(band.cells):
             x, y = _GAP + n % _COLUMNS * step[0], top + _LINE + _GAP + n // _COLUMNS * step[1]
             sheet.paste(_picture(cell), (x, y))
-            draw.text((x, y + _CELL_PX), _shortened(cell.caption, draw), _INK, font=_small())
+            for line, text in enumerate(cell.caption.split("\n")[:2]):
+                draw.text((x, y + _CELL_PX + 12 * line), _shortened(text, draw), _INK, font=_small())
         top += height
     return sheet
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +35,9 @@ class Network:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise MissingExtraError("ai-edge-litert", "photos", "finding faces in photos") from error
-        self._interpreter = Interpreter(str(MODELS / f"{name}.tflite"), num_threads=1)
-        self._interpreter.allocate_tensors()
+        with _quiet():
+            self._interpreter = Interpreter(str(MODELS / f"{name}.tflite"), num_threads=1)
+            self._interpreter.allocate_tensors()
         self._input: int = self._interpreter.get_input_details()[0]["index"]
         self._outputs: list[int] = [entry["index"] for entry in self._interpreter.get_output_details()]
         self.size_px: int = int(self._interpreter.get_input_details()[0]["shape"][1])
@@ -43,6 +47,19 @@ class Network:
         self._interpreter.set_tensor(self._input, np.ascontiguousarray(picture[None], np.float32))
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the interpreter's C++ side says on stderr when it starts, which no setting of its own turns off."""
+    with open(os.devnull, "w") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def window(photo: Image.Image, left: float, top: float, side: float, size_px: int) -> F32:

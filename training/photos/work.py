@@ -57,10 +57,13 @@ def run_chunks(setup: Setup, chunks: Sequence[Chunk], workers: int) -> Iterator[
     """Do the chunks; each is given back when its part is committed, in any order.
 
     Raises:
-        PhotoError: a worker died.
+        PhotoError: the detector failed, or a worker died.
+        MissingExtraError: the detector needs a package that isn't installed.
     """
-    if workers == 1 or len(chunks) < 2:
-        preparer = setup.preparer()
+    if not chunks:
+        return
+    preparer = setup.preparer()  # here too: what is missing is said once, before processes start
+    if workers == 1 or len(chunks) == 1:
         for chunk in chunks:
             _do(setup, preparer, chunk)
             yield chunk
