@@ -14,6 +14,7 @@ from synthface.errors import SynthfaceError
 STAGES: Mapping[str, str] = {
     "prepare": "training.photos.cli:prepare",
     "morphable": "training.morphable.cli:morphable",
+    "recognition": "training.recognition.cli:recognition",
     "vae": "training.vae.cli:vae",
     "toy": "training.gan.cli:toy",
     "bank": "training.gan.cli:bank",

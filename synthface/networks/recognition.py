@@ -1,0 +1,209 @@
+"""f_id: who is it? Pictures and landmarks to descriptors, by a network that ships or one of your own.
+
+    recognition = load_recognition()                         # (N, 3, H, W) in [−1, 1], (N, 68, 2) fractions of the size
+    a, b = recognition(images, landmarks), recognition(others, their_landmarks)
+    distance = 1 - centred_similarity(a, b, recognition.mean)
+
+A network is a folder: `config.json` (architecture, crop, card, hash) and `model.safetensors` (weights, float16, and the mean
+descriptor). `ARCHITECTURES` names what such a folder may hold. Anything else that satisfies `Recogniser` plugs in by its own
+factory: `{"factory": "module:callable"}` in a data folder's `networks/recognition.json`.
+
+**Distances are of centred descriptors.** Descriptors of one network may all point the same way (with the one that ships,
+strangers' raw cosine is 0.9), so the mean over many people is part of the network and comes off first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synthface.errors import GeneratorError
+from synthface.networks import chips
+from synthface.networks.residual import ResidualConfig, ResidualNetwork
+
+FORMAT = "synthface-recognition-1"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+DEFAULT = "dlib-resnet"
+#: Architecture by name: its settings, as config.json has them, to a network of crops (N, 3, size, size) in [−1, 1].
+ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
+    "dlib-resnet": lambda settings: ResidualNetwork(ResidualConfig.from_dict(settings)),
+}
+
+
+class Recogniser(Protocol):
+    """What the losses and measurements ask of a recognition network; `mean` is the mean descriptor (D,) over many people."""
+
+    mean: Tensor
+
+    def __call__(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """Raw descriptors (N, D) of pictures (N, 3, H, W) in [−1, 1]; landmarks (N, 68, 2) in fractions, no gradient."""
+
+
+@dataclass(frozen=True)
+class RecognitionConfig:
+    """What a network's folder says about it.
+
+    Args:
+        name: short name.
+        architecture: one of `ARCHITECTURES`.
+        settings: of the architecture.
+        size_px: H = W of the crops that it looks at.
+        target: where the five points of `chips` lie in a crop, fractions of its side.
+        card: source, licence, figures.
+    """
+
+    name: str
+    architecture: str
+    settings: Mapping[str, Any]
+    size_px: int
+    target: tuple[tuple[float, float], ...]
+    card: Mapping[str, Any]
+
+
+class Recognition(nn.Module):
+    """A recognition network with the crop that it was trained on and the mean of its descriptors.
+
+    Args:
+        config: what it is.
+        network: crops (N, 3, size, size) in [−1, 1] to descriptors (N, D).
+        mean: (D,) its mean descriptor over many people; zeros until it is measured.
+    """
+
+    mean: Tensor
+    target: Tensor
+
+    def __init__(self, config: RecognitionConfig, network: nn.Module, mean: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        self.register_buffer("mean", mean)
+        self.register_buffer("target", torch.tensor(config.target), persistent=False)
+
+    def crop(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """The crops (N, 3, size, size) that the network looks at; see `chips.chips`."""
+        return chips.chips(images, landmarks, size_px=self.config.size_px, target=self.target)
+
+    def forward(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """Raw descriptors (N, D).
+
+        Args:
+            images: (N, 3, H, W) in [−1, 1].
+            landmarks: (N, 468 | 68 | 5, 2) fractions of the picture's size; no gradient passes to them.
+        """
+        return self.network(self.crop(images, landmarks))
+
+
+def centred_similarity(first: Tensor, second: Tensor, mean: Tensor) -> Tensor:
+    """Cosines (N,) of descriptors (N, D) after subtracting the mean descriptor (D,).
+
+    Source: Deng et al. 2020, the cosine in Eqs. 2 and 8; centring is ours.
+    """
+    return F.cosine_similarity(first - mean, second - mean, dim=-1)
+
+
+def load_recognition(source: str | Path = DEFAULT) -> Recognition:
+    """A recognition network in eval mode, without gradient to its weights.
+
+    Args:
+        source: the name of one that ships, or a folder that `save_recognition` wrote.
+
+    Raises:
+        GeneratorError: files are missing, damaged, or of another format or architecture.
+    """
+    shipped = resources.files("synthface") / "assets" / "recognition"
+    if isinstance(source, str) and source in {entry.name for entry in shipped.iterdir() if entry.is_dir()}:
+        with resources.as_file(shipped / source) as folder:
+            return _load(folder)
+    return _load(Path(source))
+
+
+def recognition(data: Path, *, network: str = DEFAULT) -> Recognition:
+    """The factory for a data folder's `networks/recognition.json`.
+
+    Args:
+        data: the data folder.
+        network: the name of a network that ships, or a folder, relative to the data folder.
+    """
+    inside = data / network
+    return load_recognition(inside if inside.is_dir() else network)
+
+
+def save_recognition(folder: Path, network: Recognition) -> None:
+    """Write a network: weights as float16, the mean descriptor as float32, and the config with the hash."""
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.half().contiguous() for name, value in network.network.state_dict().items()}
+    weights = save({**{f"network.{name}": value for name, value in tensors.items()}, "mean": network.mean.float()})
+    (folder / WEIGHTS).write_bytes(weights)
+    config = {"format": FORMAT, "sha256": hashlib.sha256(weights).hexdigest(), **vars(network.config)}
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def _load(folder: Path) -> Recognition:
+    config, sha256 = _read_config(folder)
+    tensors = _read_weights(folder, sha256)
+    try:
+        network = ARCHITECTURES[config.architecture](config.settings)
+        mean = tensors.pop("mean")
+        network.load_state_dict({name.removeprefix("network."): value.float() for name, value in tensors.items()})
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise GeneratorError(f"{folder}: {WEIGHTS} doesn't fit {CONFIG} ({error}); copy the network anew") from error
+    whole = Recognition(config, network, mean.float())
+    return whole.eval().requires_grad_(False)
+
+
+def _read_config(folder: Path) -> tuple[RecognitionConfig, str]:
+    path = folder / CONFIG
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found = data.pop("format", None)
+    except OSError as error:
+        shipped = ", ".join(sorted(e.name for e in (resources.files("synthface") / "assets" / "recognition").iterdir()))
+        raise GeneratorError(
+            f"{folder}: no recognition network there ({CONFIG}: {error.strerror}); allowed: {shipped}, or a folder that "
+            "`python -m training recognition import` wrote"
+        ) from error
+    except (ValueError, AttributeError) as error:
+        raise GeneratorError(f"{path}: not a JSON object ({error}); copy the network anew") from error
+    if found != FORMAT:
+        raise GeneratorError(f"{path}: format is {found!r}, this version reads {FORMAT!r}; import the network again")
+    if data.get("architecture") not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise GeneratorError(f"{path}: architecture is {data.get('architecture')!r}, allowed: {known}")
+    try:
+        sha256 = str(data.pop("sha256"))
+        data["target"] = tuple((float(x), float(y)) for x, y in data["target"])
+        return RecognitionConfig(**data), sha256
+    except (KeyError, TypeError, ValueError) as error:
+        raise GeneratorError(f"{path}: {error}; it is of another version: import the network again") from error
+
+
+def _read_weights(folder: Path, expected: str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise GeneratorError(f"{folder / WEIGHTS}: can't be read ({error.strerror}); copy the network anew") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise GeneratorError(
+            f"{folder / WEIGHTS}: its SHA-256 is {found[:12]}…, {CONFIG} says {expected[:12]}…; "
+            "the file is damaged or of another version: copy the network anew"
+        )
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise GeneratorError(f"{folder / WEIGHTS}: {error}; copy the network anew") from error

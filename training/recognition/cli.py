@@ -1,0 +1,57 @@
+"""`python -m training recognition …`"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group()
+def recognition() -> None:
+    """Import the recognition network f_id, and measure its mean descriptor."""
+
+
+@recognition.command("import")
+@click.argument("dat", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=_FOLDER, required=True, help="Folder to write the network to.")
+def import_command(dat: Path, out: Path) -> None:
+    """Read dlib's face recognition network from DAT, dlib_face_recognition_resnet_model_v1.dat.
+
+    The file is in the PyPI package face-recognition-models. The mean descriptor is not in it: measure it next.
+    """
+    from synthface.networks.recognition import save_recognition
+    from training.recognition.convert import import_dlib
+
+    network = import_dlib(dat)
+    save_recognition(out, network)
+    num_weights = sum(p.numel() for p in network.network.parameters())
+    click.echo(f"{out}: {network.config.name}, {num_weights} weights; its mean descriptor is still zero")
+
+
+@recognition.command("mean")
+@click.argument("folder", type=_FOLDER)
+@click.argument("photos", type=_FOLDER)
+@click.option(
+    "--landmarks",
+    type=click.Path(path_type=Path, exists=True),
+    help="Where PHOTOS isn't a prepared folder: .npy (photos, 468 | 68, 2 | 3), px, in the order of the sorted paths.",
+)
+def mean_command(folder: Path, photos: Path, landmarks: Path | None) -> None:
+    """Measure the mean descriptor over PHOTOS, one person each, and write it into the network in FOLDER.
+
+    PHOTOS is what `prepare` wrote, or a folder of photos. Prints how far apart strangers are.
+    """
+    from synthface.networks.recognition import load_recognition, save_recognition
+    from training.recognition.measure import with_mean
+
+    def report(num: int) -> None:
+        if num % 400 == 0:
+            click.echo(f"{num} photos", err=True)
+
+    network = with_mean(load_recognition(folder), photos, landmarks, report)
+    save_recognition(folder, network)
+    click.echo(json.dumps(network.config.card["measured"]))
