@@ -20,6 +20,7 @@ from training.photos.align import (
     five_points,
     model_five_points,
     model_landmarks68,
+    resemblance,
 )
 from training.photos.detector import Face
 from training.photos.quality import PrepareRecipe, Rejection, check_place, choose_face, sharpness
@@ -46,6 +47,20 @@ def test_a_crop_undoes_scale_and_translation_exactly() -> None:
     crop = crop_of(3.7 * targets + [120, -45], targets)
     np.testing.assert_allclose(crop, [1 / 3.7, -120 / 3.7, 45 / 3.7], rtol=1e-9)
     np.testing.assert_allclose(apply_crop(crop, 3.7 * targets + [120, -45]), targets, rtol=1e-9)
+
+
+def test_a_rolled_face_comes_out_as_large_as_an_upright_one() -> None:
+    targets = model_five_points()
+    c, s = np.cos(0.6), np.sin(0.6)
+    rolled = (targets - 128) @ np.array([[c, s], [-s, c]]) * 2 + 128  # clockwise: x to the right turns down
+    assert crop_of(rolled, targets)[0] == pytest.approx(0.5)
+    assert resemblance(rolled, targets) == pytest.approx((0.6, 1.0))
+    assert resemblance(targets[[1, 0, 2, 4, 3]], targets)[1] < 0.5
+
+
+def test_many_crops_at_once_are_those_of_each() -> None:
+    points = np.random.default_rng(0).normal(size=(7, 5, 2))
+    np.testing.assert_allclose(crop_of(points, model_five_points()), [crop_of(p, model_five_points()) for p in points])
 
 
 @pytest.mark.parametrize("size", [(300, 200), (2000, 3000)])
@@ -128,6 +143,17 @@ def test_faces_must_be_large_enough_and_inside(scale: float, shift: float, reaso
     with pytest.raises(Rejection) as caught:
         check_place(landmarks, crop, (FRAME_PX, FRAME_PX), PrepareRecipe())
     assert caught.value.reason == reason
+
+
+def test_faces_on_their_side_and_exchanged_eyes_are_turned_down() -> None:
+    landmarks = model_five_points()
+    for points, reason in (
+        ((landmarks - 128) @ np.array([[0.0, 1.0], [-1.0, 0.0]]) + 128, "too far rolled"),
+        (landmarks[[1, 0, 2, 4, 3]], "odd landmarks"),
+    ):
+        with pytest.raises(Rejection) as caught:
+            check_place(points, crop_of(points, landmarks), (FRAME_PX, FRAME_PX), PrepareRecipe())
+        assert caught.value.reason == reason
 
 
 def test_every_recipe_says_which_photos_do() -> None:

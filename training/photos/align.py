@@ -59,12 +59,32 @@ def model_five_points() -> F64:
 
 
 def crop_of(points: F64, targets: F64) -> F64:
-    """(…, 3) the crop (scale, x, y) that brings points (…, L, 2) nearest to targets (L, 2), least squares."""
-    centre, target = points.mean(axis=-2, keepdims=True), targets.mean(axis=-2, keepdims=True)
-    centred, wanted = points - centre, targets - target
-    scale = (centred * wanted).sum(axis=(-2, -1)) / (centred**2).sum(axis=(-2, -1))
-    shift = target[..., 0, :] - scale[..., None] * centre[..., 0, :]
-    return np.concatenate([scale[..., None], shift], axis=-1)
+    """(…, 3) the crop (scale, x, y) that brings points (…, L, 2) nearest to targets (L, 2) turned as the points are.
+
+    Least squares over scale, translation and a turn that isn't kept: a face that is rolled comes out as large as an
+    upright one.
+    """
+    along, across = _products(points, targets)
+    centre = points.mean(axis=-2)
+    scale = np.hypot(along, across) / ((points - centre[..., None, :]) ** 2).sum(axis=(-2, -1))
+    return np.concatenate([scale[..., None], targets.mean(axis=-2) - scale[..., None] * centre], axis=-1)
+
+
+def resemblance(points: F64, targets: F64) -> tuple[float, float]:
+    """How far points (L, 2) are turned against targets (L, 2), rad, clockwise in the picture, and how alike they are then.
+
+    Returns:
+        The angle, and the correlation in [0, 1] that is left when scale, translation and turn are taken out.
+    """
+    along, across = (float(v) for v in _products(points, targets))
+    spread = float(np.linalg.norm(points - points.mean(axis=0)) * np.linalg.norm(targets - targets.mean(axis=0)))
+    return float(np.arctan2(-across, along)), float(np.hypot(along, across)) / max(spread, 1e-12)
+
+
+def _products(points: F64, targets: F64) -> tuple[F64, F64]:
+    """Inner and outer product of points (…, L, 2) and targets (L, 2) about their centres."""
+    p, t = points - points.mean(axis=-2, keepdims=True), targets - targets.mean(axis=-2, keepdims=True)
+    return (p * t).sum(axis=(-2, -1)), (p[..., 0] * t[..., 1] - p[..., 1] * t[..., 0]).sum(axis=-1)
 
 
 def apply_crop(crop: F64, points: F64) -> F64:

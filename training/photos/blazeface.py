@@ -77,9 +77,9 @@ class BlazeFace:
 
 
 def merge(found: Sequence[Found]) -> list[Found]:
-    """Faces found in several squares, each once, the surest first."""
+    """Faces found in several ways, each once: of boxes that overlap the first is kept."""
     result: list[Found] = []
-    for face in sorted(found, key=lambda f: -f.score):
+    for face in found:
         if not result or _overlap(face.box, np.stack([r.box for r in result])).max() <= _SAME_FACE:
             result.append(face)
     return result

@@ -6,6 +6,7 @@ face as in the published graph of the networks: 1.5 times the box, turned by the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,6 +18,10 @@ from training.photos.tflite import Network, turned_square
 
 #: The square around a face, in sides of its box.
 _ROOM = 1.5
+#: From this score on the near network's box is preferred to the far one's.
+_SURE = 0.7
+#: Smaller squares are smaller than the far network's input.
+_MIN_SQUARE_PX = 192
 #: Below this the mesh says that it doesn't look at a face.
 _MIN_PRESENCE = 0.5
 #: Of the mesh's points: the outer corners of the right and the left eye.
@@ -42,26 +47,26 @@ class FaceMesh:
         """The faces of a photo (H, W, 3), the largest first; see `Detector`."""
         if near is not None:
             return self._landmarks(photo, [_around(near)])
-        picture = Image.fromarray(photo)
         # The first way of looking that finds any.
-        for network, squares in self._looks(*picture.size):
-            faces = self._landmarks(photo, merge([found for square in squares for found in network(picture, *square)]))
-            if faces:
-                return faces
-        return []
+        looks = (self._landmarks(photo, places) for places in self._looks(Image.fromarray(photo)))
+        return next(filter(None, looks), [])
 
-    def _looks(self, width: int, height: int) -> Iterator[tuple[BlazeFace, Sequence[tuple[float, float, float]]]]:
+    def _looks(self, photo: Image.Image) -> Iterator[list[Found]]:
+        """Where faces may be, by one way of looking after the other."""
+        width, height = photo.size
         side, short = max(width, height), min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
-        whole = (left, top, float(side))
-        yield self._near, [whole]
-        yield self._far, [whole]
+        near, far = (network(photo, left, top, side) for network in (self._near, self._far))
+        # Where the near network isn't sure the face is small, and the far one places it better.
+        yield merge([*(face for face in near if face.score >= _SURE), *far, *near])
         # A face that fills the picture: from further away.
-        yield self._near, [(left - side / 2, top - side / 2, 2.0 * side)]
+        yield self._near(photo, left - side / 2, top - side / 2, 2.0 * side)
         # Small faces: squares of half the side, overlapping by half.
         half = max(short / 2, side / 4)
-        if half >= 128:
-            yield self._far, [(x, y, half) for y in _starts(height, half) for x in _starts(width, half)]
+        if half >= _MIN_SQUARE_PX:
+            starts = itertools.product(_starts(width, half), _starts(height, half))
+            found = [face for x, y in starts for face in self._far(photo, x, y, half)]
+            yield merge(sorted(found, key=lambda face: -face.score))
 
     def _landmarks(self, photo: U8, places: Sequence[Found]) -> list[Face]:
         """The faces at places that the mesh says are faces, the largest first."""

@@ -50,9 +50,9 @@ class GivenLandmarks:
         return len(self._points)
 
     def of(self, source: str) -> F64 | None:
-        """(L, 2) the landmarks of a photo, or None where there are none."""
+        """(L, 2) the landmarks of a photo, or None where there are none: no row, not a number, or all in one place."""
         points = self._points.get(source)
-        return None if points is None or not np.isfinite(points).all() else points
+        return points if points is not None and np.isfinite(points).all() and np.ptp(points, axis=0).min() > 0 else None
 
 
 def _from_array(path: Path, num_photos: int) -> F64:

@@ -77,8 +77,6 @@ class Preparer:
 
     def _accept(self, photo: Image.Image, face: Face) -> Accepted:
         crop = crop_of(five_points(face.landmarks), model_five_points())
-        if not (np.isfinite(crop).all() and crop[0] > 0):
-            raise Rejection("no face", "the landmarks aren't those of an upright face")
         check_place(face.landmarks, crop, photo.size, self.recipe)
         canvas, coverage = cut(photo, crop, CANVAS_PX, margin=MARGIN_PX / FRAME_PX)
         pixels = np.asarray(canvas)
