@@ -101,8 +101,8 @@ def _from_folder(folder: Path, sources: Sequence[str]) -> Iterator[tuple[str, F6
 def _matched(rows: Iterator[tuple[str, F64]], sources: Sequence[str], path: Path) -> Iterator[tuple[str, F64]]:
     """Names of a list to photos: by path, by path without suffix, by file name where that is unique."""
     known = {source: source for source in sources}
-    for name in (lambda s: Path(s).with_suffix("").as_posix(), lambda s: Path(s).name, lambda s: Path(s).stem):
-        known = _unique(name, sources) | known
+    for short in (lambda s: Path(s).with_suffix("").as_posix(), lambda s: Path(s).name, lambda s: Path(s).stem):
+        known = _unique(short, sources) | known
     seen: set[str] = set()
     for name, points in rows:
         source = known.get(name)

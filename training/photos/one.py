@@ -84,7 +84,7 @@ class Preparer:
         check_picture(coverage, sharp, face.landmarks, self.recipe)
         return Accepted(
             jpeg=_jpeg(canvas, self.recipe.jpeg_quality),
-            digest=hashlib.sha256(pixels).digest()[:16],
+            digest=hashlib.sha256(pixels.tobytes()).digest()[:16],
             crop=crop,
             landmarks=apply_crop(crop, face.landmarks) + MARGIN_PX,
             score=face.score,

@@ -18,12 +18,13 @@ U8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PrepareRecipe:
-    """What a photo must be to be accepted. The defaults suit generators of 128²; for 256² double the first, treble the second.
+    """What a photo must be to be accepted. The defaults suit generators of 128²; for 256² double the first two.
 
     Args:
         min_eye_distance_px: from eye to eye in the source. At 128² the model's eyes are 43 px apart.
         min_sharpness: variance of the face's Laplacian, 8-bit units, at `FRAME_PX`. Sharp photos of 384² have 110 to 470, of
-            155² (eyes 36 px apart) 22 to 87; blurred by 2 px of 384² 4 to 10, by 3 px at most 4.
+            155² (eyes 36 px apart) 22 to 87; blurred by 2 px of 384² 4 to 10, by 3 px at most 4. It falls with the square of
+            the exposure: at a third of the light sharp ones have 13 to 54.
         min_coverage: share of the crop, margin and all, that the photo must cover.
         max_outside: share of the face's landmarks that may lie beyond the photo's edges.
         max_roll_deg: in the picture plane, either way.
