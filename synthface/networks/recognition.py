@@ -8,8 +8,10 @@ A network is a folder: `config.json` (architecture, crop, card, hash) and `model
 descriptor). `ARCHITECTURES` names what such a folder may hold. Anything else that satisfies `Recogniser` plugs in by its own
 factory: `{"factory": "module:callable"}` in a data folder's `networks/recognition.json`.
 
-**Distances are of centred descriptors.** Descriptors of one network may all point the same way (with the one that ships,
-strangers' raw cosine is 0.9), so the mean over many people is part of the network and comes off first.
+Two ship: `dlib-resnet` for the losses, `mobileface` to judge what was trained with the other.
+
+**Distances are of centred descriptors.** Descriptors of one network may all point one way (strangers' raw cosine is 0.9 with
+`dlib-resnet`), so the mean over many people is part of the network and comes off first.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 
 from synthface.errors import GeneratorError
 from synthface.networks import chips
+from synthface.networks.mobileface import MobileFace, MobileFaceConfig
 from synthface.networks.residual import ResidualConfig, ResidualNetwork
 
 FORMAT = "synthface-recognition-1"
@@ -36,6 +39,7 @@ DEFAULT = "dlib-resnet"
 #: Architecture by name: its settings, as config.json has them, to a network of crops (N, 3, size, size) in [−1, 1].
 ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "dlib-resnet": lambda settings: ResidualNetwork(ResidualConfig.from_dict(settings)),
+    "mobileface": lambda settings: MobileFace(MobileFaceConfig.from_dict(settings)),
 }
 
 

