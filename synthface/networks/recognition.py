@@ -171,15 +171,15 @@ def _read_config(folder: Path) -> tuple[RecognitionConfig, str]:
     path = folder / CONFIG
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        found = data.pop("format", None)
     except OSError as error:
         shipped = ", ".join(sorted(e.name for e in (resources.files("synthface") / "assets" / "recognition").iterdir()))
         raise GeneratorError(
             f"{folder}: no recognition network there ({CONFIG}: {error.strerror}); allowed: {shipped}, or a folder that "
             "`python -m training recognition import` wrote"
         ) from error
-    except (ValueError, AttributeError) as error:
-        raise GeneratorError(f"{path}: not a JSON object ({error}); copy the network anew") from error
+    except ValueError as error:
+        raise GeneratorError(f"{path}: not JSON ({error}); copy the network anew") from error
+    found = data.pop("format", None) if isinstance(data, dict) else None
     if found != FORMAT:
         raise GeneratorError(f"{path}: format is {found!r}, this version reads {FORMAT!r}; import the network again")
     if data.get("architecture") not in ARCHITECTURES:

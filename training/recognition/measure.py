@@ -68,7 +68,7 @@ def describe(
     if chips:
         rows.append(network.network(torch.cat(chips)))
     if sum(map(len, rows)) < 2:
-        raise PhotoError(f"{photos}: {len(chips)} photos with landmarks; give at least 2, better thousands")
+        raise PhotoError(f"{photos}: {sum(map(len, rows))} photos with landmarks; give at least 2, better thousands")
     return torch.cat(rows)
 
 
