@@ -15,7 +15,8 @@ ROOT = Path(synthface.__file__).parent
 #: Modules whose import must not load torch: planning, writing and reading labels work without it.
 LIGHT = (
     "synthface", "synthface.cli", "synthface.spec.loader", "synthface.spec.layout", "synthface.plan", "synthface.sampling",
-    "synthface.seeding", "synthface.identities", "synthface.pairs", "synthface.designs", "synthface.factors.lighting", "synthface.factors.mirror",
+    "synthface.seeding", "synthface.identities", "synthface.pairs", "synthface.designs", "synthface.factors.lighting",
+    "synthface.factors.mirror",
     "synthface.factors.pose", "synthface.factors.types", "synthface.morphable.basis", "synthface.generators",
     "synthface.shards.encode", "synthface.shards.writer", "synthface.shards.labels", "synthface.shards.reader",
     "synthface.storage", "synthface.manifest", "synthface.cards", "synthface.pipeline", "synthface.annotators",
