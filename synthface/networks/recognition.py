@@ -16,11 +16,8 @@ Two ship: `dlib-resnet` for the losses, `mobileface` to judge what was trained w
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,13 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synthface.errors import GeneratorError
 from synthface.networks import chips
+from synthface.networks.folders import NetworkKind
 from synthface.networks.mobileface import MobileFace, MobileFaceConfig
 from synthface.networks.residual import ResidualConfig, ResidualNetwork
 
-FORMAT = "synthface-recognition-1"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+KIND = NetworkKind("recognition", "synthface-recognition-1", "python -m training recognition import")
 DEFAULT = "dlib-resnet"
 #: Architecture by name: its settings, as config.json has them, to a network of crops (N, 3, size, size) in [−1, 1].
 ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
@@ -123,11 +119,8 @@ def load_recognition(source: str | Path = DEFAULT) -> Recognition:
     Raises:
         GeneratorError: files are missing, damaged, or of another format or architecture.
     """
-    shipped = resources.files("synthface") / "assets" / "recognition"
-    if isinstance(source, str) and source in {entry.name for entry in shipped.iterdir() if entry.is_dir()}:
-        with resources.as_file(shipped / source) as folder:
-            return _load(folder)
-    return _load(Path(source))
+    with KIND.folder(source) as folder:
+        return _load(folder)
 
 
 def recognition(data: Path, *, network: str = DEFAULT) -> Recognition:
@@ -143,71 +136,23 @@ def recognition(data: Path, *, network: str = DEFAULT) -> Recognition:
 
 def save_recognition(folder: Path, network: Recognition) -> None:
     """Write a network: weights as float16, the mean descriptor as float32, and the config with the hash."""
-    from safetensors.torch import save
-
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.half().contiguous() for name, value in network.network.state_dict().items()}
-    weights = save({**{f"network.{name}": value for name, value in tensors.items()}, "mean": network.mean.float()})
-    (folder / WEIGHTS).write_bytes(weights)
-    config = {"format": FORMAT, "sha256": hashlib.sha256(weights).hexdigest(), **vars(network.config)}
-    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    tensors = {f"network.{name}": value.half() for name, value in network.network.state_dict().items()}
+    KIND.write(folder, vars(network.config), {**tensors, "mean": network.mean.float()})
 
 
 def _load(folder: Path) -> Recognition:
-    config, sha256 = _read_config(folder)
-    tensors = _read_weights(folder, sha256)
+    data, sha256 = KIND.read_config(folder, ARCHITECTURES)
+    try:
+        data["target"] = tuple((float(x), float(y)) for x, y in data["target"])
+        config = RecognitionConfig(**data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise KIND.outdated(folder, error) from error
+    tensors = KIND.read_weights(folder, sha256)
     try:
         network = ARCHITECTURES[config.architecture](config.settings)
         mean = tensors.pop("mean")
         network.load_state_dict({name.removeprefix("network."): value.float() for name, value in tensors.items()})
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise GeneratorError(f"{folder}: {WEIGHTS} doesn't fit {CONFIG} ({error}); copy the network anew") from error
+        raise KIND.unfit(folder, error) from error
     whole = Recognition(config, network, mean.float())
     return whole.eval().requires_grad_(False)
-
-
-def _read_config(folder: Path) -> tuple[RecognitionConfig, str]:
-    path = folder / CONFIG
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        shipped = ", ".join(sorted(e.name for e in (resources.files("synthface") / "assets" / "recognition").iterdir()))
-        raise GeneratorError(
-            f"{folder}: no recognition network there ({CONFIG}: {error.strerror}); allowed: {shipped}, or a folder that "
-            "`python -m training recognition import` wrote"
-        ) from error
-    except ValueError as error:
-        raise GeneratorError(f"{path}: not JSON ({error}); copy the network anew") from error
-    found = data.pop("format", None) if isinstance(data, dict) else None
-    if found != FORMAT:
-        raise GeneratorError(f"{path}: format is {found!r}, this version reads {FORMAT!r}; import the network again")
-    if data.get("architecture") not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise GeneratorError(f"{path}: architecture is {data.get('architecture')!r}, allowed: {known}")
-    try:
-        sha256 = str(data.pop("sha256"))
-        data["target"] = tuple((float(x), float(y)) for x, y in data["target"])
-        return RecognitionConfig(**data), sha256
-    except (KeyError, TypeError, ValueError) as error:
-        raise GeneratorError(f"{path}: {error}; it is of another version: import the network again") from error
-
-
-def _read_weights(folder: Path, expected: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        data = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise GeneratorError(f"{folder / WEIGHTS}: can't be read ({error.strerror}); copy the network anew") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise GeneratorError(
-            f"{folder / WEIGHTS}: its SHA-256 is {found[:12]}…, {CONFIG} says {expected[:12]}…; "
-            "the file is damaged or of another version: copy the network anew"
-        )
-    try:
-        return load(data)
-    except SafetensorError as error:
-        raise GeneratorError(f"{folder / WEIGHTS}: {error}; copy the network anew") from error

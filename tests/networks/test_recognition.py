@@ -16,10 +16,9 @@ from torch import Tensor
 
 from synthface.errors import GeneratorError
 from synthface.networks.chips import FIVE_OF_68, chips, five_points, places
+from synthface.networks.folders import CONFIG, WEIGHTS
 from synthface.networks.recognition import (
     ARCHITECTURES,
-    CONFIG,
-    WEIGHTS,
     Recognition,
     centred_similarity,
     load_recognition,

@@ -13,12 +13,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from synthface.errors import DatasetError
+from synthface.networks.reconstruction import Reconstructed
 
 
 class Recogniser(Protocol):
@@ -37,18 +38,6 @@ class Recogniser(Protocol):
             landmarks: (N, 68, 2) where the face is, as fractions of the picture's size. The network crops by them and
                 passes no gradient to them, so G cannot please it by moving the crop.
         """
-
-
-class Reconstructed(NamedTuple):
-    """What the reconstruction network reads off pictures.
-
-    Args:
-        vector: (N, total) λ, packed as `LambdaSizes` says.
-        landmarks: (N, 68, 2) fractions of the picture's size, origin at the top-left corner, y down.
-    """
-
-    vector: Tensor
-    landmarks: Tensor
 
 
 class Reconstructor(Protocol):
