@@ -21,6 +21,7 @@ STAGES: Mapping[str, str] = {
     "gan": "training.gan.cli:gan",
     "export": "training.gan.cli:export",
     "resolve": "training.gan.cli:resolve",
+    "evaluate": "training.evaluate.cli:evaluate",
 }
 
 

@@ -1,0 +1,1 @@
+"""Measuring a generator: `python -m training evaluate BUNDLE --real PHOTOS`."""
