@@ -26,7 +26,7 @@ from training.evaluate import (
     truncation,
 )
 from training.evaluate.bench import Bench, Counter, Unavailable
-from training.evaluate.networks import load_networks
+from training.evaluate.loading import load_networks
 from training.evaluate.real import RealPhotos
 from training.evaluate.recipe import NAMES, EvaluateRecipe
 from training.evaluate.source import FactorSource
