@@ -211,8 +211,8 @@ def _read(pictures: Pictures, wants: Sequence[Named], crops_by: Named | None) ->
 def _load(path: Path) -> dict[str, Tensor] | None:
     """A kept chunk; None where there is none, or its writer was killed."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
 

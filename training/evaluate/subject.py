@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from synthface.generators.base import Generator
 from synthface.morphable.basis import MorphableBasis
 from synthface.networks.mapping import LambdaSizes, broadcast
 from synthface.networks.noise import noise_maps
+from synthface.networks.reconstruction import Points
 from synthface.networks.truncation import Kind, Truncation
 
 
@@ -68,6 +68,7 @@ class GeneratorSubject:
         self.name, self.layout = generator.name, generator.layout
         self.size_px = size_px or generator.native_size_px
         self.sizes = LambdaSizes.of(self.layout)
+        self._points = Points.of(basis, basis.landmarks68)
 
     def describe(self) -> dict[str, Any]:
         """What the generator says, and the size."""
@@ -76,15 +77,21 @@ class GeneratorSubject:
     @torch.no_grad()
     def pictures(self, vector: Tensor, noise: Tensor) -> Pictures:
         """Drawn in the generator's tiles; the last one is filled up with its last row."""
-        tile, images, landmarks = self.generator.tile_size, [], []
+        tile, images = self.generator.tile_size, []
         for start in range(0, len(vector), tile):
             rows = torch.arange(start, start + tile).clamp_max(len(vector) - 1)
             made = self.generator.generate(self.batch(vector[rows], noise[rows]), size_px=self.size_px)
             num = min(tile, len(vector) - start)
             images.append(torch.from_numpy(made.images[:num].copy()))
-            landmarks.append(torch.from_numpy(made.scene.landmarks68_px[:num] / np.float32(self.size_px)))
         pixels = torch.cat(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        return Pictures(pixels, torch.cat(landmarks))
+        return Pictures(pixels, self.landmarks(vector))
+
+    def landmarks(self, vector: Tensor) -> Tensor:
+        """Where λ (N, total) puts the 68 landmarks (N, 68, 2), fractions; the scene's, without its whole mesh."""
+        factors = self.sizes.unpack(vector.float())
+        view = torch.zeros(len(vector), 3)
+        points: Tensor = self._points(factors.shape, factors.expression, factors.pose_rad, view)
+        return points
 
     def batch(self, vector: Tensor, noise: Tensor) -> FactorBatch:
         """λ (N, total) and ε (N, E) as the generator takes them."""
