@@ -13,10 +13,14 @@ from synthface.errors import SynthfaceError
 #: Stage to "module:command"; a stage is imported when it is called.
 STAGES: Mapping[str, str] = {
     "prepare": "training.photos.cli:prepare",
+    "correspond": "training.fit.cli:correspond",
+    "fit": "training.fit.cli:fit",
     "morphable": "training.morphable.cli:morphable",
     "recognition": "training.recognition.cli:recognition",
+    "parser": "training.parser.cli:parser",
     "vae": "training.vae.cli:vae",
     "toy": "training.gan.cli:toy",
+    "pack": "training.gan.cli:pack",
     "bank": "training.gan.cli:bank",
     "gan": "training.gan.cli:gan",
     "export": "training.gan.cli:export",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -57,6 +57,26 @@ def export(run: Path, out: Path, data: Path, last: bool, name: str) -> None:
 
     export_run(run, data, out, name=name, take_last=last)
     click.echo(str(out))
+
+
+@click.command()
+@click.argument("photos", type=_FOLDER)
+@click.argument("table", type=_FILE)
+@click.argument("out", type=_FOLDER)
+@click.option("--size", "size_px", type=click.IntRange(16), help="H = W of the pictures; the recipe's without it.")
+@click.option("--recipe", type=_FILE, help="A recipe with a section `pack`.")
+@click.option("--morphable", type=_FOLDER, help="The morphable model; the bundled one without it.")
+def pack(
+    photos: Path, table: Path, out: Path, size_px: int | None, recipe: Path | None, morphable: Path | None
+) -> None:
+    """Cut the PHOTOS of a λ TABLE (columns `source` and `crop`), widen them, and pack them into OUT/pack.safetensors."""
+    from synthface.morphable.basis import MorphableBasis
+    from training.gan.pack_photos import PackRecipe, pack_photos
+
+    settings = PackRecipe() if recipe is None else load_recipe(recipe, "pack", PackRecipe)
+    settings = settings if size_px is None else replace(settings, size_px=size_px)
+    num = pack_photos(photos, table, out, settings, basis=MorphableBasis.load(morphable), report=_say)
+    click.echo(f"{num} pictures: {out / 'pack.safetensors'}")
 
 
 @click.command()

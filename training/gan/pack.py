@@ -6,6 +6,7 @@
     offsets   i64 (N + 1,)        where each begins
     vector    f32 (N, total)      λ, packed as `LambdaSizes` says
     valid     u8  (N, size²/8)    optional: bits of the pixels that are photo, not filled in; D looks at no others
+    group     i32 (N,)            optional: rows of one group are copies of one photo, of the same handedness
 
 and in its metadata `format`, `sizes` and `expression_names` (JSON), `size_px`, `morphable_model`, and `card` (JSON: source,
 licence).
@@ -59,6 +60,9 @@ class Pack:
         self.card: dict[str, Any] = json.loads(meta["card"])
         self.vector = torch.from_numpy(np.array(self._file["vector"]))
         self._offsets = np.array(self._file["offsets"])
+        self._group = np.array(self._file["group"]) if "group" in self._file else np.arange(len(self))
+        self._by_group = np.argsort(self._group, kind="stable")
+        self._first, self._size = _runs(self._group)
         self._cache = self._decode_all() if len(self) * self.size_px**2 * 3 <= CACHE_BYTES else None
 
     def __len__(self) -> int:
@@ -76,6 +80,17 @@ class Pack:
             return None
         return torch.from_numpy(unpack_bits(self._file["valid"][rows.numpy()], self.size_px))
 
+    @property
+    def num_photos(self) -> int:
+        """Photos that the rows were made from."""
+        return len(np.unique(self._group // 2)) if "group" in self._file else len(self)
+
+    def partners(self, rows: Tensor, *, generator: torch.Generator) -> Tensor:
+        """For each row one of its group, drawn at random: another copy of the same photo, or the row itself."""
+        index = rows.numpy()
+        nth = (torch.rand(len(rows), generator=generator).numpy() * self._size[index]).astype(np.int64)
+        return torch.from_numpy(self._by_group[self._first[index] + nth])
+
     def _decode(self, row: int) -> npt.NDArray[np.uint8]:
         data = self._file["jpeg"][self._offsets[row] : self._offsets[row + 1]].tobytes()
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -90,6 +105,13 @@ class Pack:
             return np.stack(list(pool.map(self._decode, range(len(self)))))
 
 
+def _runs(group: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each row, where its group begins in the rows sorted by group, and how many it has."""
+    _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return starts[inverse].astype(np.int64), counts[inverse].astype(np.int64)
+
+
 def write_pack(
     path: Path,
     photos: Sequence[bytes],
@@ -98,6 +120,8 @@ def write_pack(
     size_px: int,
     card: Mapping[str, Any],
     valid: npt.NDArray[np.bool_] | None = None,
+    bits: npt.NDArray[np.uint8] | None = None,
+    group: npt.NDArray[np.int32] | None = None,
 ) -> None:
     """Write a pack.
 
@@ -108,6 +132,8 @@ def write_pack(
         size_px: of every photo.
         card: where the photos come from and on what terms; it goes into the bundle's model card.
         valid: (N, H, W) which pixels are photo.
+        bits: the same packed, in its place.
+        group: (N,) see the module's docstring.
     """
     assert len(photos) == len(table)
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -115,8 +141,10 @@ def write_pack(
         "offsets": np.cumsum([0, *map(len, photos)], dtype=np.int64),
         "vector": table.vector.numpy(),
     }
-    if valid is not None:
-        arrays["valid"] = pack_bits(valid)
+    if valid is not None or bits is not None:
+        arrays["valid"] = bits if valid is None else pack_bits(valid)  # type: ignore[assignment]
+    if group is not None:
+        arrays["group"] = group
     metadata = {
         "format": FORMAT,
         "size_px": str(size_px),
