@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from synthface.errors import SynthfaceError
+from synthface.errors import GeneratorError, SynthfaceError
 from synthface.morphable import camera
 from synthface.morphable.basis import MorphableBasis
 from synthface.networks.bundle import BundleConfig, save_bundle
@@ -27,6 +27,8 @@ from training.evaluate.real import RealPhotos
 from training.evaluate.recipe import NAMES, QUICK, EvaluateRecipe
 from training.evaluate.source import rng_for
 from training.evaluate.subject import open_subject
+from training.gan.export import loss_networks
+from training.gan.recipe import GanRecipe
 from training.lambda_table import read_table
 from training.photos.align import CANVAS_PX, FRAME_PX, MARGIN_PX, model_landmarks68
 from training.photos.prepared import PhotoRows, write_prepared
@@ -123,6 +125,28 @@ def test_figures_say_which_networks_training_saw(finished: tuple[Path, dict[str,
     assert {name: part["seen_by_training"] for name, part in by.items()} == {"mobileface": False, "recognition": True}
     assert figures["measurements"]["disentanglement"]["networks"] == ["judge", "mobileface"]
     assert figures["measurements"]["disentanglement"]["seen_by_training"] is False
+
+
+def test_an_exported_run_says_what_its_losses_looked_through(world: Path, tmp_path: Path) -> None:
+    """The tiny recipe's three, and not the judge that only measures."""
+    recipe = load_recipe(RECIPE, "gan", GanRecipe)
+    found = loss_networks(world, recipe)
+    assert set(found) == {"recognition", "reconstruction", "parser"} < set(recipe.frozen)
+    assert found["parser"] == json.loads((world / "networks" / "parser.json").read_text())
+    with pytest.raises(GeneratorError, match="recognition.json"):
+        loss_networks(tmp_path, recipe)
+
+
+def test_a_bundle_that_does_not_say_is_taken_to_have_used_what_ships(bundle: Path, world: Path) -> None:
+    subject = open_subject(str(bundle))
+    subject.bundle.config.training.pop("loss_networks")  # type: ignore[attr-defined]
+    seen = {role: loading.seen_by_training(role, entry, subject) for role, entry in loading.SHIPPED.items()}
+    assert seen == {
+        "judge": (False, True),
+        "recognition": (True, True),
+        "second recognition": (False, True),
+        "features": (True, True),
+    }
 
 
 def test_the_report_is_one_file_with_everything_in_it(finished: tuple[Path, dict[str, Any]]) -> None:

@@ -109,6 +109,7 @@ def _config(
         "num_images_seen": progress["num_images"],
         "stages": [stage.name for stage in recipe.stages if progress["num_images"] > _start(recipe, stage.name)],
         "has_warm_start": recipe.stages[0].reconstruction is not None,
+        "loss_networks": loss_networks(data.folder, recipe),
         "seed": recipe.seed,
     }
     return BundleConfig(
@@ -123,6 +124,22 @@ def _config(
         metrics={key: float(value) for key, value in state["figures"].items()},
         priors=priors,
     )
+
+
+def loss_networks(folder: Path, recipe: GanRecipe) -> dict[str, dict[str, Any]]:
+    """Role to entry of the networks that some loss of the recipe looks through: figures by them are worth less.
+
+    Raises:
+        GeneratorError: the data folder no longer says which they were.
+    """
+    found = {}
+    for role in recipe.needs():
+        path = folder / "networks" / f"{role}.json"
+        try:
+            found[role] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise GeneratorError(f"{path}: can't be read ({error}); export with the data folder of the run") from error
+    return found
 
 
 def _start(recipe: GanRecipe, stage_name: str) -> int:
