@@ -18,6 +18,8 @@ STAGES: Mapping[str, str] = {
     "morphable": "training.morphable.cli:morphable",
     "recognition": "training.recognition.cli:recognition",
     "parser": "training.parser.cli:parser",
+    "reconstruct": "training.reconstruct.cli:reconstruct",
+    "extract": "training.reconstruct.cli:extract",
     "vae": "training.vae.cli:vae",
     "toy": "training.gan.cli:toy",
     "pack": "training.gan.cli:pack",

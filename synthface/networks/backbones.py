@@ -1,6 +1,7 @@
 """Small convolutional networks: pictures to a vector that still knows where things are.
 
-All end the same way: a 1 × 1 convolution to few channels, and a dense layer over all that is left of the picture.
+All end the same way: a 1 × 1 convolution to few channels, and a dense layer over what is left of the picture, brought to a
+grid of fixed size; so the same weights take pictures of another size.
 While a network learns, its convolutions are followed by batch normalisation; `fold` makes that part of the convolutions.
 
 Source: residual blocks and bottlenecks by He et al. 2016; a plain chain of 3 × 3 convolutions with identities by Ding et al.
@@ -24,11 +25,12 @@ class BackboneConfig:
     """A backbone's sizes.
 
     Args:
-        size_px: H = W of the pictures; halved by the stem and by each stage.
+        size_px: H = W of the pictures that it learned from; halved by the stem and by each stage.
         stem: channels of the stem.
         widths: channels of each stage.
         blocks: blocks in each stage, after the one that halves.
         last: channels before the dense layer.
+        grid: H = W of the maps before it.
         features: length of the vector.
     """
 
@@ -37,6 +39,7 @@ class BackboneConfig:
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (1, 2, 2)
     last: int = 32
+    grid: int = 5
     features: int = 256
 
     def __post_init__(self) -> None:
@@ -133,12 +136,12 @@ class Backbone(nn.Module):
         for (before, width), num in zip(itertools.pairwise((config.stem, *config.widths)), config.blocks, strict=True):
             layers += [halve(before, width), *(block(width) for _ in range(num))]
         self.layers = nn.Sequential(*layers, Unit(config.widths[-1], config.last, 1))
-        side = config.size_px // 2 ** (1 + len(config.widths))
-        self.dense = nn.Linear(config.last * side * side, config.features)
+        self.dense = nn.Linear(config.last * config.grid**2, config.features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, size, size) in [−1, 1] to vectors (N, features)."""
-        return F.relu(self.dense(self.layers(images).flatten(1)))
+        maps = F.adaptive_avg_pool2d(self.layers(images), self.config.grid)
+        return F.relu(self.dense(maps.flatten(1)))
 
 
 def plain(config: BackboneConfig) -> Backbone:
