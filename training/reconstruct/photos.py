@@ -18,7 +18,7 @@ from training.photos.align import FRAME_PX, MARGIN_PX
 from training.photos.prepared import PreparedPhotos
 
 F32 = npt.NDArray[np.float32]
-#: Of ten buckets of keys the first is held out; of the others, each half has every second one... see `split`.
+#: One of so many is held out.
 _BUCKETS = 10
 
 
@@ -93,7 +93,10 @@ def split(keys: Sequence[str]) -> npt.NDArray[np.int64]:
     return np.where(numbers % _BUCKETS == 0, -1, numbers // _BUCKETS % 2)
 
 
-def split_bank(num: int, part: int = 50) -> npt.NDArray[np.int64]:
-    """(num,) the same for a bank's rows: the last of every ten runs of `part` rows is held out, the others alternate."""
-    run = np.arange(num) // part
+def split_bank(num: int) -> npt.NDArray[np.int64]:
+    """(num,) the same for a bank's rows: the last of every ten runs is held out, the others alternate.
+
+    Runs are 50 rows long (shorter where there are few), so a bank that grows keeps its split.
+    """
+    run = np.arange(num) // max(1, min(50, num // 20))
     return np.where(run % _BUCKETS == _BUCKETS - 1, -1, run % 2)
