@@ -2,6 +2,9 @@
 
 A recipe file has one section per stage; a stage reads its own and leaves the others alone. JSON needs no package; YAML
 needs ruamel.yaml.
+
+`extends: other.yaml`, a path from the recipe's own folder, takes another recipe's sections as a basis: mappings are merged
+key by key; anything else, lists too, is replaced.
 """
 
 from __future__ import annotations
@@ -33,8 +36,15 @@ def load_recipe(path: str | Path, section: str, kind: type[T]) -> T:
 
 
 def read_sections(path: str | Path) -> dict[str, Any]:
-    """All sections of a recipe file, unchecked."""
-    path = Path(path)
+    """All sections of a recipe file, unchecked, on the basis of the one that it extends.
+
+    Raises:
+        SpecError: a file isn't there or isn't a recipe, or recipes extend one another in a circle.
+    """
+    return _read_sections(Path(path), ())
+
+
+def _read_sections(path: Path, through: tuple[Path, ...]) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -42,7 +52,21 @@ def read_sections(path: str | Path) -> dict[str, Any]:
     data = json.loads(text) if path.suffix == ".json" else _yaml(path, text)
     if not isinstance(data, dict):
         raise SpecError([_problem(path, "", "a recipe is a mapping of stages to their settings")])
-    return data
+    basis = data.pop("extends", None)
+    if basis is None:
+        return data
+    if path.resolve() in through:
+        raise SpecError(
+            [_problem(path, "extends", "extends itself, through other recipes; let one of them stand alone")]
+        )
+    return _merged(_read_sections(path.parent / str(basis), (*through, path.resolve())), data)
+
+
+def _merged(basis: Any, change: Any) -> Any:
+    """Mappings merged key by key, the change winning; anything else is the change."""
+    if not isinstance(basis, Mapping) or not isinstance(change, Mapping):
+        return change
+    return {**basis, **{key: _merged(basis[key], value) if key in basis else value for key, value in change.items()}}
 
 
 def parse(kind: type[T], data: Any, *, file: str = "", place: str = "") -> T:

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from synthface.errors import SpecError
-from training.recipe import load_recipe, parse, save_resolved
+from training.recipe import load_recipe, parse, read_sections, save_resolved
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,23 @@ def test_missing_files_and_sections_are_named(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("vae: {}\n")
     with pytest.raises(SpecError, match="no such section; found vae"):
         load_recipe(tmp_path / "r.yaml", "gan", Outer)
+
+
+def test_a_recipe_that_extends_another_changes_only_what_it_says(tmp_path: Path) -> None:
+    """Mappings are merged, lists replaced; the path is from the recipe's own folder."""
+    (tmp_path / "base.yaml").write_text("gan: {rate: 1, inner: {size: 3, kind: b}, names: [x, y], limit: 7}\nvae: 1\n")
+    (tmp_path / "small").mkdir()
+    path = tmp_path / "small" / "r.yaml"
+    path.write_text("extends: ../base.yaml\ngan: {inner: {size: 4}, names: [z], limit: null}\n")
+    assert load_recipe(path, "gan", Outer) == Outer(1.0, Inner(4, "b"), names=("z",), limit=None)
+    assert read_sections(path)["vae"] == 1
+
+
+def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(SpecError, match="extends itself"):
+        read_sections(tmp_path / "a.yaml")
+    (tmp_path / "c.yaml").write_text("extends: none.yaml\n")
+    with pytest.raises(SpecError, match=r"none\.yaml.*can't be read"):
+        read_sections(tmp_path / "c.yaml")
