@@ -71,13 +71,38 @@ counts, **requested** from its distributions, **rendered** from the morphable mo
 
 {label_table(manifest["columns"])}
 
-## Intended use and limits
+{promises(manifest)}## Intended use and limits
 
 For training and testing networks where control over pose, light, expression and identity matters: robustness studies,
 verification benchmarks, landmark and pose regression, pre-training. Not a sample of any population: results on it say
 nothing about accuracy on people, and must be confirmed on real, consented data. Skin tones, shapes and expressions follow
 the spec, not a census. Terms of use follow the generator's: see its card.
 """
+
+
+def promises(manifest: Mapping[str, Any]) -> str:
+    """What the dataset promises of itself, as a section; empty where it promises nothing."""
+    lines: list[str] = []
+    chosen = manifest.get("quality", {}).get("identities")
+    if chosen is not None:
+        lines.append(
+            f"- **Identities** {chosen['found']} of the {chosen['asked']} asked for, chosen among {chosen['drawn']} draws."
+        )
+        if "separation" in chosen:
+            apart = chosen["separation"]
+            lines.append(
+                f"- **Apart** no two identities are nearer than {apart['min_distance']:g} (1 − cos of centred face recognition "
+                f"descriptors of their standard pictures); the nearest two are {apart['nearest']:.3f} apart, "
+                f"{apart['compared']} draws were compared."
+            )
+        if "balance" in chosen:
+            balance = chosen["balance"]
+            bins = ", ".join(
+                f"{low:g} to {high:g}: {count}"
+                for low, high, count in zip(balance["edges"], balance["edges"][1:], balance["found"], strict=False)
+            )
+            lines.append(f"- **Balanced** by `{balance['by']}`, identities per bin: {bins}.")
+    return "## What it promises\n\n" + "\n".join(lines) + "\n\n" if lines else ""
 
 
 def label_table(columns: list[Mapping[str, Any]]) -> str:

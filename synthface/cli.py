@@ -83,6 +83,8 @@ def render(
             spec, out, generator=generator, device=device, workers=workers or _default_workers(device), part=part,
             engine=engine, jpeg=jpeg, on_progress=on_progress,  # type: ignore[arg-type]
         )  # fmt: skip
+    for shortfall in summary.shortfalls:
+        _say(f"warning: {shortfall}")
     if as_json:
         click.echo(json.dumps(asdict(summary)))
         return
@@ -295,7 +297,7 @@ def _progress(verb: str, unit: str = "images") -> Iterator[Callable[[Progress], 
     )
 
     columns = [
-        TextColumn(verb),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -307,10 +309,16 @@ def _progress(verb: str, unit: str = "images") -> Iterator[Callable[[Progress], 
         task = bar.add_task(verb, total=None, rate="")
 
         def update(progress: Any) -> None:
-            rate = f"{progress.done / progress.seconds:.1f} {unit}/s" if progress.done and progress.seconds else ""
-            bar.update(task, completed=progress.done, total=progress.total, rate=rate)
+            doing, of = _doing(progress, verb, unit)
+            rate = f"{progress.done / progress.seconds:.1f} {of}/s" if progress.done and progress.seconds else ""
+            bar.update(task, description=doing, completed=progress.done, total=progress.total, rate=rate)
 
         yield update
+
+
+def _doing(progress: Any, verb: str, unit: str) -> tuple[str, str]:
+    """What is being done to what."""
+    return (verb, unit) if progress.what == "images" else ("choosing", progress.what)
 
 
 def _plain_progress(verb: str, unit: str) -> Callable[[Progress], None]:
@@ -323,7 +331,8 @@ def _plain_progress(verb: str, unit: str) -> Callable[[Progress], None]:
         last = time.monotonic()
         rate = progress.done / progress.seconds
         left = _duration((progress.total - progress.done) / rate)
-        _say(f"{verb}: {progress.done}/{progress.total} {unit}, {rate:.1f}/s, {left} left")
+        doing, of = _doing(progress, verb, unit)
+        _say(f"{doing}: {progress.done}/{progress.total} {of}, {rate:.1f}/s, {left} left")
 
     return update
 

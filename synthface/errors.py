@@ -4,6 +4,7 @@
     ├── SpecError                     the spec is wrong; carries every problem found, each with its position
     ├── GeneratorError                a generator or bundle can't be found, loaded or trusted
     │   └── MorphableModelError       a morphable model's files are missing, damaged or of the wrong layout
+    ├── IdentityError                 no identities are as the spec wants them: apart, balanced
     ├── OutputError                   the output can't be written, or isn't what it should be
     │   ├── OutputBusyError           another process is writing there
     │   ├── OutputMismatchError       the folder holds the dataset of another spec
@@ -63,6 +64,10 @@ class GeneratorError(SynthfaceError):
 
 class MorphableModelError(GeneratorError):
     """A morphable model's files are missing, damaged or of the wrong layout."""
+
+
+class IdentityError(SynthfaceError):
+    """No identities are as the spec wants them, or too few for its splits."""
 
 
 class OutputError(SynthfaceError):

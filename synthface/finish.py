@@ -73,6 +73,7 @@ def _complete(store: Store, job: Job, markers: Sequence[ShardMarker]) -> None:
             generator=job.generator.describe(),
             counts=_counts(job),
             part_names=job.info.part_names,
+            quality=_quality(job),
         )
         manifest["files"] = [vars(record) for record in records]
         records.append(_write(store, folder, "README.md", dataset_card(manifest).encode()))
@@ -91,6 +92,14 @@ def _counts(job: Job) -> dict[str, Any]:
         },
         "conditions": {s.name: count * plan.num_identities for s, count in zip(plan.strata, plan.counts, strict=True)},
     }
+
+
+def _quality(job: Job) -> dict[str, Any]:
+    """What was promised and what was found, where the spec asks for any of it."""
+    found: dict[str, Any] = {}
+    if job.chosen is not None:
+        found["identities"] = {key: value for key, value in job.chosen.report.items() if key != "recognition"}
+    return found
 
 
 def _wids(job: Job, split: str, markers: Sequence[ShardMarker]) -> bytes:

@@ -27,6 +27,8 @@ I64 = npt.NDArray[np.int64]
 ATTRIBUTES = "identities.attributes."
 #: Identities per row group of `identities.parquet`.
 _ROWS = 4096
+#: Columns and metadata of `identities.parquet` that only a choice adds.
+_OF_A_CHOICE, _REPORT = ("person", "nearest_distance", "descriptor"), "synthface.choice"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,26 @@ class IdentityTable:
 
     def __len__(self) -> int:
         return len(self.shape)
+
+
+@dataclass(frozen=True)
+class ChosenIdentities:
+    """Which draws became a dataset's identities, where they had to be apart, balanced, or known to f_id.
+
+    Args:
+        persons: (I,) the number of the draw that each identity is: what its streams are keyed by.
+        descriptors: (I, D) f_id of its standard picture, centred, of length 1; None where nothing asks for it.
+        nearest_distance: (I,) distance to the nearest other identity; None where they needn't be apart.
+        report: asked, found and tried, as plain data; see `quality.choice`.
+    """
+
+    persons: I64
+    descriptors: F32 | None
+    nearest_distance: F32 | None
+    report: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.persons)
 
 
 def identity_factors(
@@ -101,6 +123,18 @@ def attribute_values(spec: Spec, identity: I64) -> dict[str, npt.NDArray[np.floa
     return {path.removeprefix(ATTRIBUTES): value for path, value in values.items()}
 
 
+def attribute_of(spec: Spec, layout: FactorLayout, name: str, identity: I64) -> npt.NDArray[np.float64]:
+    """One attribute (N,) of identities (N,); cheaper than `identity_factors` where it needs no more than that."""
+    if name in spec.identities.attributes:
+        return attribute_values(spec, identity)[name]
+    if spec.identities.attributes:  # another attribute may stand on the same components
+        return identity_factors(spec, layout, identity)[2][name]
+    axis = layout.attributes[name]
+    count = axis.components[0] + 1
+    drawn = spec.identities.sample.scale * normals(spec.seed, f"identity.{axis.space}", identity, count)
+    return read_attribute(axis, drawn, drawn)
+
+
 def apply_attribute(
     axis: AttributeAxis, values: npt.NDArray[np.float64], shape: npt.NDArray[Any], albedo: npt.NDArray[Any]
 ) -> None:
@@ -119,10 +153,19 @@ def read_attribute(axis: AttributeAxis, shape: npt.NDArray[Any], albedo: npt.NDA
     return np.interp(target[:, axis.components[0]], coefficients, axis.values)
 
 
-def identity_schema(layout: FactorLayout) -> pa.Schema:
-    """Columns of `identities.parquet`."""
+def identity_schema(layout: FactorLayout, chosen: ChosenIdentities | None = None) -> pa.Schema:
+    """Columns of `identities.parquet`; those of a choice come last, and its report is the schema's metadata."""
     import pyarrow as pa
 
+    more: list[pa.Field] = []
+    if chosen is not None:
+        more.append(pa.field("person", pa.int64(), nullable=False))
+        if chosen.nearest_distance is not None:
+            more.append(pa.field("nearest_distance", pa.float32(), nullable=False))
+        if chosen.descriptors is not None:
+            kind = pa.list_(pa.float32(), chosen.descriptors.shape[1])
+            more.append(pa.field("descriptor", kind, nullable=False))
+    about = None if chosen is None else {_REPORT: json.dumps(chosen.report, sort_keys=True)}
     return pa.schema(
         [
             pa.field("identity", pa.int64(), nullable=False),
@@ -130,29 +173,75 @@ def identity_schema(layout: FactorLayout) -> pa.Schema:
             pa.field("shape", pa.list_(pa.float32(), layout.num_shape), nullable=False),
             pa.field("albedo", pa.list_(pa.float32(), layout.num_albedo), nullable=False),
             *(pa.field(name, pa.float64(), nullable=False) for name in sorted(layout.attributes)),
-        ]
+            *more,
+        ],
+        metadata=about,
     )
 
 
 def identity_batches(
-    spec: Spec, layout: FactorLayout, splits: list[tuple[str, int, int]], reused: IdentityTable | None = None
+    spec: Spec,
+    layout: FactorLayout,
+    splits: list[tuple[str, int, int]],
+    reused: IdentityTable | None = None,
+    chosen: ChosenIdentities | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `identities.parquet`, a bounded number at a time; `splits` are (name, first, last) identities."""
     import pyarrow as pa
 
-    schema = identity_schema(layout)
+    schema = identity_schema(layout, chosen)
     for split, first, last in splits:
         for start in range(first, last, _ROWS):
             identity = np.arange(start, min(start + _ROWS, last))
-            shape, albedo, attributes = identity_factors(spec, layout, identity, reused)
+            persons = identity if chosen is None else chosen.persons[identity]
+            shape, albedo, attributes = identity_factors(spec, layout, persons, reused)
             arrays = [
                 pa.array(identity),
                 pa.array([split] * len(identity)),
                 pa.FixedSizeListArray.from_arrays(pa.array(shape.ravel()), layout.num_shape),
                 pa.FixedSizeListArray.from_arrays(pa.array(albedo.ravel()), layout.num_albedo),
                 *(pa.array(attributes[name], pa.float64()) for name in sorted(layout.attributes)),
+                *_chosen_arrays(chosen, identity),
             ]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _chosen_arrays(chosen: ChosenIdentities | None, identity: I64) -> list[pa.Array]:
+    import pyarrow as pa
+
+    if chosen is None:
+        return []
+    arrays = [pa.array(chosen.persons[identity])]
+    if chosen.nearest_distance is not None:
+        arrays.append(pa.array(chosen.nearest_distance[identity]))
+    if chosen.descriptors is not None:
+        values = chosen.descriptors[identity]
+        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1]))
+    return arrays
+
+
+def read_chosen(content: bytes) -> ChosenIdentities | None:
+    """The choice that a dataset's `identities.parquet` records; None where all draws were taken as they came."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(pa.BufferReader(content))
+    if "person" not in table.column_names:
+        return None
+
+    def numbers(name: str) -> npt.NDArray[Any] | None:
+        if name not in table.column_names:
+            return None
+        column = table.column(name).combine_chunks()
+        if not pa.types.is_fixed_size_list(column.type):
+            return np.asarray(column.to_numpy(zero_copy_only=False))
+        flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False))
+        return flat.reshape(len(column), column.type.list_size)
+
+    persons = numbers("person")
+    assert persons is not None
+    report = json.loads(table.schema.metadata[_REPORT.encode()])
+    return ChosenIdentities(persons, numbers("descriptor"), numbers("nearest_distance"), report)
 
 
 def identity_digest(spec: Spec, layout: FactorLayout, reused: IdentityTable | None) -> str:
@@ -187,11 +276,10 @@ def read_identities(content: bytes, source: str, layout: FactorLayout, count: in
         table = pq.read_table(pa.BufferReader(content))
     except pa.ArrowException as error:
         raise DatasetError(f"{source}: not a Parquet table ({error}); copy the dataset anew") from error
-    wanted = identity_schema(layout)
-    if not table.schema.equals(wanted):
-        theirs = {field.name: str(field.type) for field in table.schema}
-        ours = {field.name: str(field.type) for field in wanted}
-        differing = sorted(set(theirs.items()) ^ set(ours.items()))
+    theirs = {field.name: field.type for field in table.schema if field.name not in _OF_A_CHOICE}
+    ours = {field.name: field.type for field in identity_schema(layout)}
+    if theirs != ours:
+        differing = sorted((name, str(kind)) for name, kind in set(theirs.items()) ^ set(ours.items()))
         raise DatasetError(
             f"{source}: its identities don't fit this generator ({differing[0][0]}: {differing[0][1]}); "
             "reuse identities with the generator that made them"

@@ -59,6 +59,7 @@ def make_manifest(
     generator: Mapping[str, Any],
     counts: Mapping[str, Any],
     part_names: Sequence[str],
+    quality: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The manifest of a dataset all of whose shards are committed.
 
@@ -71,6 +72,7 @@ def make_manifest(
         generator: what it says of itself.
         counts: images, identities, images per split and condition, identities per split.
         part_names: what the numbers of the part segmentation mean.
+        quality: what the dataset promises of itself and what it lacks of that, where the spec asks for anything.
     """
     return {
         "format": FORMAT,
@@ -88,6 +90,7 @@ def make_manifest(
         "columns": [asdict(column) | {"origin": column.origin.value} for column in columns],
         "sample_files": [asdict(file) | {"origin": file.origin.value} for file in sample_files],
         "part_names": list(part_names),
+        **({"quality": dict(quality)} if quality else {}),
     }
 
 

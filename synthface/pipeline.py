@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +21,21 @@ import numpy.typing as npt
 from synthface.annotators import Annotator, TileView, annotators_of
 from synthface.columns import Column, Origin, SampleFile, check_unique
 from synthface.crops import CROPS, Crop, five_points, make_crop, view_size_px
-from synthface.errors import OutputMismatchError
 from synthface.generators import GeneratorInfo, generator_info, load_generator
 from synthface.generators.base import Generator
-from synthface.identities import IdentityTable, identity_batches, identity_schema, read_identities
+from synthface.identities import ChosenIdentities, IdentityTable, read_identities
 from synthface.plan import Plan, make_plan
 from synthface.postprocess import degrade
 from synthface.sampling import Samples, sample
 from synthface.shards.encode import EncodedTile, JpegBackend, encode_jpeg, encode_png, encoder_versions
-from synthface.shards.writer import is_finished, sha256_of_stream, write_shard
+from synthface.shards.writer import is_finished, write_shard
 from synthface.spec.layout import resolve
 from synthface.spec.loader import load_spec
 from synthface.spec.model import Spec
-from synthface.storage import Store, open_store
+from synthface.storage import open_store
+
+if TYPE_CHECKING:
+    from synthface.networks.recognition import Recognition
 
 #: Rows that go through the pipeline together: a multiple of every K, small enough for little memory. Large datasets take
 #: larger chunks, whose sampling costs less a row; small ones smaller, so that every worker gets some.
@@ -44,11 +46,12 @@ SpecSource = str | Path | Mapping[str, Any] | Spec
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: images done and to do in this run, and seconds since it began."""
+    """How far a run is: images (or what else) done and to do in this run, and seconds since it began."""
 
     done: int
     total: int
     seconds: float
+    what: str = "images"
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class RenderSummary:
         num_missing_shards: shards that other parts still have to render.
         seconds: taken.
         bytes: written into shards by this run.
+        shortfalls: what the spec asks for and couldn't be had, in words.
     """
 
     out: str
@@ -72,6 +76,7 @@ class RenderSummary:
     num_missing_shards: int
     seconds: float
     bytes: int
+    shortfalls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Job:
     plan: Plan
     device: str = "cpu"
     jpeg: JpegBackend = "pillow"
+    chosen: ChosenIdentities | None = None
     _state: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,6 +103,16 @@ class Job:
             )
         generator: Generator = self._state["generator"]
         return generator
+
+    @property
+    def recognition(self) -> Recognition:
+        """f_id, loaded in this process when first asked for."""
+        if "recognition" not in self._state:
+            from synthface.networks.recognition import load_recognition
+
+            self._state["recognition"] = load_recognition().to(self.device)
+        recognition: Recognition = self._state["recognition"]
+        return recognition
 
     @property
     def annotators(self) -> tuple[Annotator, ...]:
@@ -262,10 +278,15 @@ def samples(
         spec, generator, device: as for `render`.
         start, stop: which rows; `start` is rounded down to the beginning of a tile, as pixels are made in whole tiles.
 
+    Identities that must be apart or balanced are chosen first, all of them.
+
     Yields:
         `key`, `image` (uint8, H × W × 3, before it is encoded), `identity`, `labels`, and the annotations as bytes.
     """
+    from synthface.identity_stage import choose_for, chosen_job
+
     job = prepare(spec, generator=generator, device=device)
+    job = chosen_job(job, choose_for(job))
     last = job.plan.num_images if stop is None else min(stop, job.plan.num_images)
     for shard in job.plan.shards:
         low, high = max(start, shard.start), min(last, shard.stop)
@@ -335,17 +356,21 @@ def render(
 
     Raises:
         SpecError: the spec is wrong; nothing has been written then.
+        IdentityError: no identities are as the spec wants them.
         OutputMismatchError: `out` holds the dataset of another spec.
         OutputBusyError, OutputSpaceError, OutputError: writing isn't possible; what was committed stays.
     """
     from synthface.engines import encoded_chunks
     from synthface.finish import finish
+    from synthface.identity_stage import commit_identities
 
     began = time.monotonic()
     job = prepare(spec, generator=generator, device=device, jpeg=jpeg)
     _check_feasible(job)
     store = open_store(out, create=True)
-    fingerprint = job.fingerprint(commit_identities(store, job))
+    job, identities_sha256 = commit_identities(store, job, workers=workers, on_progress=on_progress)
+    _check_feasible(job)
+    fingerprint = job.fingerprint(identities_sha256)
     mine = list(job.plan.shards)[part[0] - 1 :: part[1]]
     todo = [shard for shard in mine if not is_finished(store, shard, fingerprint)]
     total, done, written = sum(shard.count for shard in todo), 0, 0
@@ -374,6 +399,7 @@ def render(
         num_missing_shards=missing,
         seconds=time.monotonic() - began,
         bytes=written,
+        shortfalls=_shortfalls(job),
     )
     if total:
         store.write("run.json", _run_record(summary, workers, part, engine))
@@ -387,46 +413,16 @@ def _run_record(summary: RenderSummary, workers: int, part: tuple[int, int], eng
     return (json.dumps(asdict(summary) | how, indent=1, sort_keys=True) + "\n").encode()
 
 
+def _shortfalls(job: Job) -> tuple[str, ...]:
+    from synthface.quality.choice import shortfall
+
+    found = [shortfall(job.chosen.report)] if job.chosen is not None else []
+    return tuple(text for text in found if text is not None)
+
+
 def _check_feasible(job: Job) -> None:
     """What can only fail at the end is tried at the beginning."""
     from synthface.pairs import pair_lists
 
     for _ in pair_lists(job.plan):
         pass
-
-
-def commit_identities(store: Store, job: Job) -> str:
-    """Write the spec and `identities.parquet`, once, before any shard; returns the table's SHA-256.
-
-    Raises:
-        OutputMismatchError: the folder holds the dataset of another spec.
-    """
-    import pyarrow.parquet as pq
-
-    resolved = job.spec.to_yaml().encode()
-    with store.lock("identities"):
-        if store.size("spec.resolved.yaml") is not None and (found := store.read("spec.resolved.yaml")) != resolved:
-            raise OutputMismatchError(
-                f"{store.url}: holds the dataset of another spec ({_difference(found, resolved)}); "
-                "give another --out, or delete that folder if it is no longer wanted"
-            )
-        if store.size("identities.parquet") is None:
-            with store.staging() as folder:
-                path = folder / "identities.parquet"
-                splits = [(s.name, s.first_identity, s.last_identity) for s in job.plan.splits]
-                with pq.ParquetWriter(path, identity_schema(job.info.layout), compression="zstd") as writer:
-                    for batch in identity_batches(job.spec, job.info.layout, splits, job.plan.reused):
-                        writer.write_batch(batch)
-                store.commit(path, "identities.parquet")
-        given = job.spec.source.text
-        store.write("spec.yaml", given.encode() if given is not None else resolved)
-        store.write("spec.resolved.yaml", resolved)
-    with store.open("identities.parquet") as file:
-        return sha256_of_stream(file)
-
-
-def _difference(theirs: bytes, ours: bytes) -> str:
-    """The first line that differs."""
-    pairs = zip(theirs.decode(errors="replace").splitlines(), ours.decode().splitlines(), strict=False)
-    there, here = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("shorter", "longer"))
-    return f"there: {there!r}, here: {here!r}"

@@ -59,6 +59,8 @@ class Rows:
         stratum: (N,) index into `Plan.strata`.
         within: (N,) number of the image within its identity and stratum.
         split: (N,) index into `Plan.splits`.
+        person: (N,) the number of the draw that the identity is: what its streams are keyed by. The identity's own number,
+            unless identities were chosen among more.
     """
 
     index: I64
@@ -67,12 +69,13 @@ class Rows:
     stratum: I64
     within: I64
     split: I64
+    person: I64
 
     @property
     def key(self) -> I64:
-        """(N,) what image streams are keyed by: identity and number within the stratum, so that neither more identities,
+        """(N,) what image streams are keyed by: person and number within the stratum, so that neither more identities,
         more images nor another condition changes an image that was there before."""
-        return (self.identity << 24) | self.within
+        return (self.person << 24) | self.within
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,18 @@ class Shards(Sequence[ShardPlan]):
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec laid out as rows. Made by `make_plan`."""
+    """A spec laid out as rows. Made by `make_plan`.
+
+    A spec whose identities must be apart or balanced has `persons` (I,) once they are chosen: the draw that each is. Before
+    that, the plan is of the first draws as they come.
+    """
 
     spec: Spec
     layout: FactorLayout
     splits: tuple[Split, ...]
     samples_per_shard: int
     reused: IdentityTable | None = None
+    persons: I64 | None = None
 
     @property
     def strata(self) -> tuple[Condition, ...]:
@@ -146,8 +154,8 @@ class Plan:
 
     @property
     def num_identities(self) -> int:
-        """Number of identities."""
-        return self.spec.identities.count
+        """Number of identities: as many as asked for, or as many as could be found."""
+        return self.spec.identities.count if self.persons is None else len(self.persons)
 
     @property
     def num_images(self) -> int:
@@ -179,7 +187,8 @@ class Plan:
         ends = np.cumsum(self.counts)
         stratum = np.searchsorted(ends, image, side="right").astype(np.int64)
         within = image - np.concatenate([[0], ends])[stratum]
-        return Rows(index, identity, image, stratum, within, split)
+        person = identity if self.persons is None else self.persons[identity]
+        return Rows(index, identity, image, stratum, within, split, person)
 
     def row_of(self, logical: I64) -> I64:
         """Row numbers (N,) of images counted identity by identity: the same unless the plan is shuffled."""
@@ -198,7 +207,14 @@ class Plan:
         return columns_of(self)
 
 
-def make_plan(spec: Spec, layout: FactorLayout, *, tile_size: int = 1, reused: IdentityTable | None = None) -> Plan:
+def make_plan(
+    spec: Spec,
+    layout: FactorLayout,
+    *,
+    tile_size: int = 1,
+    reused: IdentityTable | None = None,
+    persons: I64 | None = None,
+) -> Plan:
     """Lay a resolved spec out as rows.
 
     Args:
@@ -206,16 +222,17 @@ def make_plan(spec: Spec, layout: FactorLayout, *, tile_size: int = 1, reused: I
         layout: of the generator that will render it.
         tile_size: K; a shard holds a multiple of it, so that tiles never straddle shards.
         reused: the identities of an earlier dataset, where the spec asks for them.
+        persons: (I,) the draws that were chosen as identities, where the spec asks for a choice.
     """
     per_identity = sum(spec.images_per_identity.values())
     splits, identity = [], 0
-    for name, count in quotas(spec.splits, spec.identities.count).items():
+    for name, count in quotas(spec.splits, spec.identities.count if persons is None else len(persons)).items():
         if count:
             stop = identity + count
             splits.append(Split(name, identity, stop, identity * per_identity, stop * per_identity))
             identity = stop
     samples = max(tile_size, spec.output.shards.samples // tile_size * tile_size)
-    return Plan(spec, layout, tuple(splits), samples, reused)
+    return Plan(spec, layout, tuple(splits), samples, reused, persons)
 
 
 def quotas(shares: Mapping[str, float], total: int) -> dict[str, int]:

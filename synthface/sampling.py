@@ -77,7 +77,7 @@ class _Drawn:
 def sample(plan: Plan, index: npt.ArrayLike) -> Samples:
     """The factors and labels of rows `index` (N,). The same row gives the same values in any company."""
     rows = plan.rows(index)
-    shape, albedo, attributes = identity_factors(plan.spec, plan.layout, rows.identity, plan.reused)
+    shape, albedo, attributes = identity_factors(plan.spec, plan.layout, rows.person, plan.reused)
     parts = []
     for number in np.unique(rows.stratum):
         where = np.flatnonzero(rows.stratum == number)
@@ -123,7 +123,7 @@ def _draw_stratum(plan: Plan, number: int, rows: Rows) -> _Drawn:
 def _one_factor(plan: Plan, rows: Rows) -> _Drawn:
     """An anchor per identity; every other image differs from it in one leaf or factor only."""
     design = plan.spec.design
-    anchor_key = rows.identity << 24
+    anchor_key = rows.person << 24
     anchor_leaves = _leaves(plan, plan.spec.anchor_factors)
     varied_leaves = _leaves(plan, plan.spec.factors)
     anchor = _values(plan, "anchor", anchor_leaves, rows, anchor_key, order=rows.identity)
@@ -199,7 +199,7 @@ def _values(plan: Plan, stream: str, leaves: dict[str, Leaf], rows: Rows, key: I
     spec = plan.spec
     paths = tuple(leaves)
     u = np.empty((len(rows.index), len(paths)))
-    for per, index in (("image", key), ("identity", rows.identity), ("dataset", np.zeros_like(key))):
+    for per, index in (("image", key), ("identity", rows.person), ("dataset", np.zeros_like(key))):
         mine = [n for n, path in enumerate(paths) if leaves[path].per == per]
         if not mine:
             continue
@@ -228,7 +228,7 @@ def _joint_values(
     plan: Plan, stream: str, number: int, joint: Joint, leaves: dict[str, Leaf], rows: Rows, key: I64
 ) -> dict[str, F64]:
     """The columns of one drawn row, taken whole."""
-    index = {"image": key, "identity": rows.identity, "dataset": np.zeros_like(key)}[joint.per]
+    index = {"image": key, "identity": rows.person, "dataset": np.zeros_like(key)}[joint.per]
     name = f"{stream}/joint[{number}]" if joint.per == "image" else f"joint[{number}]"
     row = joint_rows(joint, stream_uniforms(plan.spec.seed, (name,), index)[:, 0])
     return {path: joint.values[row, column] for column, path in enumerate(joint.columns) if path in leaves}
@@ -263,7 +263,7 @@ def _assemble(
 
 
 def _noise(plan: Plan, stream: str, rows: Rows, key: I64, per: Per) -> F64:
-    index = {"image": key, "identity": rows.identity, "dataset": np.zeros_like(key)}[per]
+    index = {"image": key, "identity": rows.person, "dataset": np.zeros_like(key)}[per]
     name = f"{stream}/noise" if per == "image" else "noise"
     return normals(plan.spec.seed, name, index, plan.layout.num_noise)
 
@@ -286,7 +286,7 @@ def _expression_mixture(
     plan: Plan, stream: str, mixture: ExpressionMixture, values: dict[str, F64], rows: Rows, key: I64
 ) -> F64:
     """One component per row; a leaf that stands in several components has one stream and its own distribution in each."""
-    index = {"image": key, "identity": rows.identity, "dataset": np.zeros_like(key)}[mixture.per]
+    index = {"image": key, "identity": rows.person, "dataset": np.zeros_like(key)}[mixture.per]
     name = f"{stream}/expression.mixture" if mixture.per == "image" else "expression.mixture"
     u = stream_uniforms(plan.spec.seed, (name,), index)[:, 0]
     weights = np.array([weight for weight, _ in mixture.components])
@@ -537,7 +537,7 @@ def _requested(plan: Plan, factors: FactorBatch, attributes: Mapping[str, F64]) 
 
 
 def _take(rows: Rows, where: I64) -> Rows:
-    return Rows(*(getattr(rows, name)[where] for name in ("index", "identity", "image", "stratum", "within", "split")))
+    return Rows(**{name: values[where] for name, values in vars(rows).items()})
 
 
 def _joined(parts: list[tuple[I64, _Drawn]], count: int) -> _Drawn:

@@ -9,15 +9,19 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from synthface.shards.encode import EncodedTile
 
 if TYPE_CHECKING:
     from synthface.engines import Chunk
     from synthface.pipeline import Job
+
+#: What a worker does with its job and one item; a function that other processes find by name.
+Work: TypeAlias = "Callable[[Job, Any], Any]"
+Runner: TypeAlias = "Callable[[Work, Iterable[Any]], Iterator[Any]]"
 
 #: Chunks under way per worker: one being worked on, one waiting.
 _AHEAD = 2
@@ -26,20 +30,29 @@ _AHEAD = 2
 @contextlib.contextmanager
 def own_chunks(job: Job, chunks: Sequence[Chunk], workers: int) -> Iterator[Iterator[EncodedTile]]:
     """One after another, in this process."""
-    from synthface.pipeline import encode_rows
-
     with single_threaded():
-        yield (encode_rows(job, *chunk) for chunk in chunks)
+        yield (_encode(job, chunk) for chunk in chunks)
 
 
 @contextlib.contextmanager
 def process_chunks(job: Job, chunks: Sequence[Chunk], workers: int) -> Iterator[Iterator[EncodedTile]]:
     """In `workers` processes; results come in the order of `chunks`."""
+    with in_processes(job, workers) as run:
+        yield run(_encode, chunks)
+
+
+@contextlib.contextmanager
+def in_processes(job: Job, workers: int) -> Iterator[Runner]:
+    """`run(work, items)` gives `work(job, item)` of each item, in order, from `workers` processes; from this one if 1."""
+    if workers == 1:
+        with single_threaded():
+            yield lambda work, items: (work(job, item) for item in items)
+        return
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(job, os.getpid())
     )
     try:
-        yield _in_order(pool, chunks, workers * _AHEAD)
+        yield lambda work, items: _in_order(pool, work, items, workers * _AHEAD)
     except BaseException:
         # Don't wait for work whose result nobody takes.
         for process in list((pool._processes or {}).values()):
@@ -49,10 +62,10 @@ def process_chunks(job: Job, chunks: Sequence[Chunk], workers: int) -> Iterator[
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, chunks: Sequence[Chunk], ahead: int) -> Iterator[EncodedTile]:
-    waiting: deque[Future[EncodedTile]] = deque()
-    for chunk in chunks:
-        waiting.append(pool.submit(_encode, chunk))
+def _in_order(pool: ProcessPoolExecutor, work: Work, items: Iterable[Any], ahead: int) -> Iterator[Any]:
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.append(pool.submit(_on_job, work, item))
         if len(waiting) >= ahead:
             yield waiting.popleft().result()
     while waiting:
@@ -78,10 +91,14 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _encode(chunk: Chunk) -> EncodedTile:
+def _on_job(work: Work, item: Any) -> Any:
+    return work(_job, item)
+
+
+def _encode(job: Job, chunk: Chunk) -> EncodedTile:
     from synthface.pipeline import encode_rows
 
-    return encode_rows(_job, *chunk)
+    return encode_rows(job, *chunk)
 
 
 def _one_thread() -> None:

@@ -46,7 +46,19 @@ def describe_plan(spec: SpecSource, *, generator: str | None = None) -> dict[str
         "estimated_bytes": int(plan.num_images * bytes_each),
         "estimated_cpu_seconds": round(plan.num_images * image.size**2 * 1e-6 * _SECONDS_PER_MEGAPIXEL, 1),
         "requested": requested(job),
+        **_choice(job),
     }
+
+
+def _choice(job: Job) -> dict[str, Any]:
+    """How identities will be chosen; nothing where they are taken as they come."""
+    identities = job.spec.identities
+    found: dict[str, Any] = {}
+    if identities.min_distance is not None:
+        found |= {"min_distance": identities.min_distance, "max_compared": identities.count * identities.max_tries}
+    if identities.balance is not None:
+        found |= {"balance": vars(identities.balance), "max_drawn": identities.count * identities.balance.max_tries}
+    return {"choice": found} if found else {}
 
 
 def requested(job: Job) -> dict[str, dict[str, Any]]:
@@ -87,8 +99,24 @@ def plan_text(plan: dict[str, Any]) -> str:
         *(f"  {name:10s} {count:8d}" for name, count in plan["conditions"].items()),
     ]
     lines += ["", *(f"  pairs {name}: {count}" for name, count in plan["pairs"].items())] if plan["pairs"] else []
+    lines += _choice_lines(plan.get("choice", {}))
     lines += ["", f"  {'requested':34s} {'low':>8s} {'mean':>8s} {'high':>8s}"]
     for name, about in plan["requested"].items():
         numbers = " ".join(f"{about[key]:8.2f}" for key in ("low", "mean", "high"))
         lines.append(f"  {name:34s} {numbers}  {blocks(about['histogram'])}  {about['unit']}".rstrip())
     return "\n".join(lines)
+
+
+def _choice_lines(choice: dict[str, Any]) -> list[str]:
+    lines = []
+    if "min_distance" in choice:
+        most = choice["max_compared"]
+        lines.append(
+            f"  identities at least {choice['min_distance']:g} apart, chosen among at most {most} (synthface capacity)"
+        )
+    if "balance" in choice:
+        balance = choice["balance"]
+        lines.append(
+            f"  equal numbers of identities per bin of {balance['by']}: {', '.join(f'{e:g}' for e in balance['edges'])}"
+        )
+    return ["", *lines, "  the distributions below are of draws before the choice"] if lines else []

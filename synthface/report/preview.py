@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from synthface.engines.local import single_threaded
+from synthface.identity_stage import choose_for, chosen_job
 from synthface.pipeline import Job, pictures, prepare
 
 U8 = npt.NDArray[np.uint8]
@@ -59,12 +60,15 @@ def preview(
 ) -> Image.Image:
     """A spec's first pictures as a sheet: a row per identity, its images from left to right.
 
-    With several conditions each has its share of the columns, under its name.
+    With several conditions each has its share of the columns, under its name. Where identities are chosen, only these few
+    are: people of the dataset, but perhaps under other numbers.
 
     Raises:
         SpecError: the spec is wrong.
     """
     job = prepare(spec, generator=generator, device=device)  # type: ignore[arg-type]
+    count = min(num_rows, job.plan.num_identities)
+    job = chosen_job(job, choose_for(job, count=max(count, len(job.spec.splits))))
     columns = _columns(job, num_columns)
     rows, labels = [], []
     with single_threaded():

@@ -182,6 +182,7 @@ def _identities(data: Mapping[str, Any], files: SpecFiles) -> Identities:
         attributes=attributes,
         balance=_balance(data["balance"]) if "balance" in data else None,
         reuse=data.get("from"),
+        max_tries=int(data.get("max_tries", Identities.max_tries)),
     )
 
 

@@ -42,6 +42,9 @@ def _identities(data: Mapping[str, Any], files: SpecFiles) -> Iterator[Finding]:
     edges = data.get("balance", {}).get("edges", [0, 1])
     if any(low >= high for low, high in pairwise(edges)):
         yield Finding(("identities", "balance", "edges"), f"found {edges}; allowed: increasing edges")
+    if "max_tries" in data and "min_distance" not in data:
+        message = "`max_tries` here is for `min_distance`; add that, or put it under `balance`, or remove it"
+        yield Finding(("identities", "max_tries"), message, on_key=True)
     if "from" in data:
         ruled_out = [key for key in ("sample", "min_distance", "attributes", "balance") if key in data]
         for key in ruled_out:

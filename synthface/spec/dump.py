@@ -187,7 +187,7 @@ def _light(light: Light) -> Words:
 def _identities(identities: Identities) -> Words:
     words: Words = {"count": identities.count, "sample": {"prior": {"scale": number(identities.sample.scale)}}}
     if identities.min_distance is not None:
-        words["min_distance"] = number(identities.min_distance)
+        words |= {"min_distance": number(identities.min_distance), "max_tries": identities.max_tries}
     if identities.attributes:
         words["attributes"] = {
             name: leaf_to_words(leaf, per="identity") for name, leaf in identities.attributes.items()

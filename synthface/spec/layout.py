@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def resolve(spec: Spec, layout: FactorLayout) -> Spec:
 
 def check_against_layout(spec: Spec, layout: FactorLayout) -> LayoutReport:
     """Everything this generator can't do of what the spec asks, and everything outside the ranges it was made for."""
-    problems = [*_missing_features(spec), *_attributes(spec, layout)]
+    problems = [*_missing_features(spec), *_attributes(spec, layout), *_balance(spec, layout)]
     warnings: list[Finding] = []
     for place, factors, base in _scopes(spec):
         problems += _priors(place, factors, base, layout)
@@ -104,18 +105,42 @@ def _known_expressions(words: Mapping[str, Any], known: Sequence[str]) -> dict[s
 
 
 def _missing_features(spec: Spec) -> Iterator[Finding]:
-    needs_recognition = "it needs a face recogniser, which this version hasn't got"
-    identities = spec.identities
-    if identities.min_distance is not None:
-        yield _not_yet(("identities", "min_distance"), needs_recognition)
-    if identities.balance is not None:
-        yield _not_yet(("identities", "balance"), "give the attribute itself a distribution: `attributes`")
     if spec.quality.audit is not None:
         yield _not_yet(("quality", "audit"), "it needs a pose estimator, which this version hasn't got")
 
 
 def _not_yet(place: Place, why: str) -> Finding:
     return Finding(place, f"`{place[-1]}` is not available yet with this generator: {why}; remove it", on_key=True)
+
+
+def _balance(spec: Spec, layout: FactorLayout) -> Iterator[Finding]:
+    """A balance needs an attribute, and one that reaches every bin."""
+    balance, place = spec.identities.balance, ("identities", "balance")
+    if balance is None:
+        return
+    known = sorted(layout.attributes)
+    if balance.by not in known:
+        has = f"allowed: {listed(known)}" if known else "it has none"
+        message = f"this generator has no attribute {balance.by!r}; {has}{suggestion(balance.by, known)}"
+        yield Finding((*place, "by"), message)
+        return
+    axis = layout.attributes[balance.by]
+    low, high = float(axis.values[0]), float(axis.values[-1])
+    asked = spec.identities.attributes.get(balance.by)
+    if asked is not None:
+        reach_low, reach_high = reach(asked.distribution)
+        low, high = max(low, reach_low), min(high, reach_high)
+        if asked.per == "dataset":
+            message = f"{balance.by} is drawn once for the dataset, so nothing can be balanced; write `per: identity`"
+            yield Finding(("identities", "attributes", balance.by), message)
+            return
+    for number, (start, stop) in enumerate(pairwise(balance.edges)):
+        if stop <= low or start >= high:
+            message = (
+                f"nobody can fall between {shown(start)} and {shown(stop)}: {balance.by} goes from {_inside(low, high)} "
+                "here; take edges within that"
+            )
+            yield Finding((*place, "edges", number), message)
 
 
 def _attributes(spec: Spec, layout: FactorLayout) -> Iterator[Finding]:

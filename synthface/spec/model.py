@@ -220,7 +220,14 @@ class Truncation:
 
 @dataclass(frozen=True)
 class Balance:
-    """Equal numbers of identities between neighbouring `edges` of an attribute."""
+    """Equal numbers of identities between neighbouring `edges` of an attribute.
+
+    Args:
+        by: the attribute.
+        edges: increasing; identities outside them aren't taken.
+        tolerance: how far a bin's share may be from its part where a bin can't be filled.
+        max_tries: how many are drawn for each that is asked for, on average.
+    """
 
     by: str
     edges: tuple[float, ...]
@@ -236,6 +243,7 @@ class Identities:
         count: number of identities.
         sample: the identity prior's scale (`per` is always `identity`).
         min_distance: centred recognition distance to every other identity.
+        max_tries: how many are drawn and compared for each that `min_distance` asks for, on average.
         attributes: attribute of the generator's layout to its leaf (`per` is `identity` or `dataset`).
         balance: equal numbers per bin of an attribute.
         reuse: `from` in YAML, the folder of an earlier dataset whose identities to take.
@@ -247,6 +255,7 @@ class Identities:
     attributes: Mapping[str, Leaf] = field(default_factory=dict)
     balance: Balance | None = None
     reuse: str | None = None
+    max_tries: int = 20
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ class Store(Protocol):
     def write(self, name: str, content: bytes) -> None:
         """`commit` of a small file."""
 
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there."""
+
     def lock(self, name: str, *, patience_s: float = LOCK_PATIENCE_S) -> contextlib.AbstractContextManager[None]:
         """Keep other writers out of `name` meanwhile. Raises OutputBusyError when one is there all the time."""
 

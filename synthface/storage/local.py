@@ -106,6 +106,13 @@ class LocalStore:
             staged.write_bytes(content)
             self.commit(staged, name)
 
+    def remove(self, name: str) -> None:
+        """Delete a file, and its folder when that is then empty."""
+        with explained(str(self.root / name)):
+            (self.root / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.root / name).parent.rmdir()
+
     @contextlib.contextmanager
     def lock(self, name: str, *, patience_s: float = 15.0) -> Iterator[None]:
         """An advisory lock of the operating system: it goes when its process dies, however it dies."""

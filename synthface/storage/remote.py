@@ -120,6 +120,10 @@ class RemoteStore:
             self._fs.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(self._path(name), content)
 
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        self._remove(name)
+
     @contextlib.contextmanager
     def lock(self, name: str, *, patience_s: float = 15.0) -> Iterator[None]:
         """A lock object, renewed meanwhile; a stale one is taken over."""

@@ -22,7 +22,7 @@ roll expression mixture weight named lighting frame ambient lights azimuth eleva
 colour_temperature noise conditions images_per_identity design axes vary steps anchor splits pairs genuine
 impostor folds across output image size crop format post annotations shards samples order uniform normal mean
 std low high beta von_mises choice grid start stop num constant between rho correlate joint table file columns
-audit pose_deg on_fail balance edges
+audit pose_deg on_fail balance edges min_distance max_tries
 """
 KEYWORDS = _WORDS.split()
 ACTIONS = "smile|jaw_open|cheek_raise|frown|brow_lower|brow_raise|wide_eyes|blink|squint|sneer|look_left|look_up"

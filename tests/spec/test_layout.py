@@ -80,8 +80,22 @@ def test_default_expressions_use_only_known_actions():
             "`prior` for expression",
         ),
         ("factors: {lighting: {prior: {scale: 2}}}", "count: 10", 6, "`prior` for lighting"),
-        ("", "count: 10, min_distance: 0.5", 4, "`min_distance` is not available"),
-        ("", "count: 10, balance: {by: skin_tone_ita_deg, edges: [0, 1]}", 4, "`balance` is not available"),
+        ("", "count: 10, balance: {by: skin_tone, edges: [0, 1]}", 4, "did you mean 'skin_tone_ita_deg'"),
+        ("", "count: 10, balance: {by: skin_tone_ita_deg, edges: [0, 60, 70]}", 4, "nobody can fall between 60 and 70"),
+        (
+            "",
+            "count: 10, attributes: {skin_tone_ita_deg: {uniform: [0, 9]}}, "
+            "balance: {by: skin_tone_ita_deg, edges: [0, 9, 20]}",
+            4,
+            "goes from 0 to 9 here",
+        ),
+        (
+            "",
+            "count: 10, attributes: {skin_tone_ita_deg: {uniform: [0, 9], per: dataset}}, "
+            "balance: {by: skin_tone_ita_deg, edges: [0, 9]}",
+            4,
+            "nothing can be balanced",
+        ),
         ("quality:\n  audit: {pose_deg: 3}", "count: 10", 7, "`audit` is not available"),
         ("", "count: 10, attributes: {skin_tone: 3}", 4, "did you mean 'skin_tone_ita_deg'"),
         (

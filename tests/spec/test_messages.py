@@ -140,6 +140,7 @@ output: {annotations: [landmark]}
             "identities.balance.edges",
             "increasing",
         ),
+        ({"identities": {"count": 4, "max_tries": 3}}, "identities.max_tries", "is for `min_distance`"),
         ({"correlate": [{"between": ["pose.yaw", "pose.yaw"], "rho": 0.5}]}, "correlate[0].between[1]", "here twice"),
         (
             {"correlate": [{"between": ["pose.yaw", "pose.pitch"], "rho": [[1, 0.5]] * 2}]},
