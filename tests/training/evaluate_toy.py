@@ -22,6 +22,7 @@ from training.evaluate.bench import Bench
 from training.evaluate.networks import Named, Networks
 from training.evaluate.recipe import EvaluateRecipe
 from training.evaluate.source import FactorSource
+from training.evaluate.store import Store
 from training.evaluate.subject import Pictures
 
 BASIS = MorphableBasis.load()
@@ -83,7 +84,10 @@ class Analytic:
 
     def pictures(self, vector: Tensor, noise: Tensor) -> Pictures:
         self.num_drawn += len(vector)
-        return Pictures(to_pixels(self.shown(vector)), LANDMARKS.expand(len(vector), -1, -1))
+        return Pictures(to_pixels(self.shown(vector)), self.landmarks(vector))
+
+    def landmarks(self, vector: Tensor) -> Tensor:
+        return LANDMARKS.expand(len(vector), -1, -1)
 
 
 def to_pixels(vector: Tensor) -> Tensor:
@@ -148,4 +152,4 @@ def bench(
         Named("exact", "judge", judge or Judge(), digest=repr(vars(judge or Judge()))),
         (Named("angle", "second recognition", AngleRecogniser()),),
     )
-    return Bench(subject, source, networks, recipe, cache, Photos(subject) if isinstance(subject, Analytic) else None)
+    return Bench(subject, source, networks, recipe, Store(cache, recipe.chunk), Photos(subject))

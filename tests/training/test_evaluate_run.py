@@ -21,11 +21,11 @@ from synthface.networks.generator import GeneratorConfig, GeneratorNetwork
 from synthface.networks.mapping import LambdaSizes
 from synthface.networks.synthesis import SynthesisConfig
 from training.evaluate import loading, run
-from training.evaluate.bench import Counter
 from training.evaluate.cli import evaluate
 from training.evaluate.real import RealPhotos
 from training.evaluate.recipe import NAMES, QUICK, EvaluateRecipe
 from training.evaluate.source import rng_for
+from training.evaluate.store import Counter
 from training.evaluate.subject import open_subject
 from training.gan.export import loss_networks
 from training.gan.recipe import GanRecipe
@@ -169,11 +169,6 @@ def test_the_report_is_one_file_with_everything_in_it(finished: tuple[Path, dict
     assert f"{figures['measurements']['disentanglement']['ds']['pose']:.4g}" in text
 
 
-def num_pictures(chunk: Path) -> int:
-    with np.load(chunk) as arrays:
-        return len(arrays["asked_landmarks"])
-
-
 def without_seconds(figures: dict[str, Any]) -> dict[str, Any]:
     parts = {name: {k: v for k, v in part.items() if k != "seconds"} for name, part in figures["measurements"].items()}
     return {**figures, "measurements": parts}
@@ -184,16 +179,21 @@ def test_an_evaluation_goes_on_where_it_was_killed(
 ) -> None:
     """Only what is missing is looked at again, a damaged file among it, and the figures are the same."""
     out, figures = finished
-    files = sorted((out / run.CACHE).glob("pictures-*.npz"))
-    gone, damaged = files[::7], files[3]
-    lost = sum(num_pictures(path) for path in [*gone, damaged])
+    judged = {}
+    for path in sorted((out / run.CACHE).glob("pictures-*.npz")):
+        with np.load(path) as arrays:
+            if "vector" in arrays:
+                judged[path] = len(arrays["vector"])
+    damaged, *gone = list(judged)[::4]
     for path in gone:
         path.unlink()
     damaged.write_bytes(damaged.read_bytes()[:100])
+    assert len(gone) > 2
     recipe = load_recipe(RECIPE, "evaluate", EvaluateRecipe)
     at = run.open_bench(run.Inputs(str(bundle), photos, world / "lambda.parquet", world), out, recipe)
     again = run.measure_all(at)
-    assert at.counter.done == lost
+    assert at.store.counter.done == sum(judged[path] for path in [damaged, *gone])
+    assert at.store.counter.done + at.store.counter.kept == at.store.counter.total
     assert without_seconds(json.loads(json.dumps(run.finite(again)))) == without_seconds(figures)
 
 
@@ -218,20 +218,10 @@ def test_pictures_do_not_depend_on_how_many_are_asked_for_at_once() -> None:
 def test_another_generator_shares_no_reading(finished: tuple[Path, dict[str, Any]], photos: Path, world: Path) -> None:
     out, _ = finished
     before = set((out / run.CACHE).iterdir())
-    options = (
-        "--real",
-        photos,
-        "--networks",
-        world,
-        "--recipe",
-        RECIPE,
-        "--only",
-        "disentanglement",
-        "--only",
-        "paths",
-    )
-    figures = command("3dmm", out, *options)
-    assert len(set((out / run.CACHE).iterdir()) - before) == 4  # one for each factor; the photos are shared
+    only = ("--only", "disentanglement", "--only", "paths")
+    figures = command("3dmm", out, "--real", photos, "--networks", world, "--recipe", RECIPE, *only)
+    # Two networks × a chunk for each factor; the photos are shared.
+    assert len(set((out / run.CACHE).iterdir()) - before) == 8
     assert set(figures["measurements"]) == {"disentanglement", "paths"}
     assert "style codes" in figures["measurements"]["paths"]["skipped"]
     assert figures["measurements"]["disentanglement"]["ds"]["pose"] > 0

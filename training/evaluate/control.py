@@ -23,7 +23,6 @@ from synthface.morphable.basis import MorphableBasis
 from synthface.networks.mapping import GROUPS
 from synthface.spec.names import actions_of
 from training.evaluate.bench import Bench
-from training.evaluate.recipe import EvaluateRecipe
 from training.gan.metrics import correlation
 from training.morphable.paint import individual_typology_angle
 
@@ -35,11 +34,11 @@ _ELEVATION_DEG = (-10.0, 40.0)
 _INTENSITY, _AMBIENT = 0.8, 0.35
 
 
-def count(recipe: EvaluateRecipe) -> int:
-    """Pictures to draw beside the random ones that are shared."""
-    sizes = recipe.control
-    extra = max(0, sizes.num_random - recipe.quality.num_fakes)
-    return 3 * sizes.num_pose + len(sizes.expressions) * sizes.num_expression + sizes.num_lighting + extra
+def count(bench: Bench) -> int:
+    """Pictures to look at."""
+    sizes = bench.recipe.control
+    swept = 3 * sizes.num_pose + len(known_expressions(bench)) * sizes.num_expression + sizes.num_lighting
+    return swept + sizes.num_random
 
 
 def measure(bench: Bench) -> dict[str, Any]:

@@ -18,15 +18,14 @@ from torch import Tensor
 
 from synthface.networks.mapping import GROUPS
 from training.evaluate.bench import Bench, Unavailable
-from training.evaluate.recipe import EvaluateRecipe
 from training.evaluate.source import FactorSource
 from training.evaluate.subject import Styled
 
 _MAX_TRIES = 100
 
 
-def count(recipe: EvaluateRecipe) -> int:
-    """Pictures to draw: none."""
+def count(bench: Bench) -> int:
+    """Pictures to look at: none."""
     return 0
 
 

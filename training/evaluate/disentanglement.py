@@ -25,15 +25,15 @@ from torch import Tensor
 from synthface.networks.mapping import GROUPS, LambdaSizes
 from training.evaluate.bench import Bench
 from training.evaluate.networks import Named, unit_descriptors
-from training.evaluate.recipe import EvaluateRecipe
 from training.evaluate.source import FactorSource
 
 _NUM_RESAMPLES = 200
 
 
-def count(recipe: EvaluateRecipe) -> int:
-    """Pictures to draw."""
-    return len(GROUPS) * recipe.disentanglement.num_groups * recipe.disentanglement.per_group
+def count(bench: Bench) -> int:
+    """Pictures to look at."""
+    sizes = bench.recipe.disentanglement
+    return len(GROUPS) * sizes.num_groups * sizes.per_group + bench.num_real
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def measure(bench: Bench) -> dict[str, Any]:
         "num_groups": sizes.num_groups,
         "per_group": sizes.per_group,
         "networks": [judge.name, identity.name],
-        "num_photos": min(len(bench.real), bench.recipe.num_real) if bench.real else 0,
+        "num_photos": bench.num_real,
         "photo_variance": normaliser,
         "sigma": {i: {j: float(v.mean()) for j, v in row.items()} for i, row in within.items()},
         "sigma_normalised": {

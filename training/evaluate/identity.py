@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from synthface.networks.mapping import GROUPS
-from training.evaluate.bench import Bench, Unavailable, pool_networks
+from training.evaluate.bench import Bench, Unavailable
 from training.evaluate.networks import Named, unit_descriptors
-from training.evaluate.recipe import EvaluateRecipe
 from training.evaluate.source import FactorSource
 
 F64 = npt.NDArray[np.float64]
@@ -41,9 +40,9 @@ PHOTO_FAR = 0.001
 _CURVE_POINTS, _BINS = 101, 40
 
 
-def count(recipe: EvaluateRecipe) -> int:
-    """Pictures to draw."""
-    return (1 + len(NUISANCES)) * recipe.identity.num_people
+def count(bench: Bench) -> int:
+    """Pictures to look at."""
+    return (1 + len(NUISANCES)) * bench.recipe.identity.num_people + len(bench.networks.recognisers) * bench.num_real
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -142,9 +141,7 @@ def roc(genuine: F64, impostor: F64, num: int = _CURVE_POINTS) -> tuple[F64, F64
 
 def _strangers(bench: Bench, named: Named) -> F64:
     """Cosines of all pairs of photos; each is taken to be of another person."""
-    shared = pool_networks(bench.networks)
-    read = bench.read_real(shared if named in shared else [named])
-    unit = unit_descriptors(read, named)
+    unit = unit_descriptors(bench.read_real([named]), named)
     rows, columns = np.triu_indices(len(unit), k=1)
     return (unit @ unit.T).numpy()[rows, columns].astype(np.float64)
 

@@ -12,6 +12,7 @@ weights; a length is named by the features that d is taken on and compares only 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,15 +20,15 @@ from torch import Tensor
 
 from training.evaluate.bench import Bench, Unavailable
 from training.evaluate.networks import perceptual_distance
-from training.evaluate.recipe import EvaluateRecipe
 from training.evaluate.subject import Styled
 
 _TRIM = 0.01
 
 
-def count(recipe: EvaluateRecipe) -> int:
-    """Pictures to draw, both ends of every step."""
-    return 2 * recipe.paths.num * len(recipe.paths.kinds)
+def count(bench: Bench) -> int:
+    """Pictures to look at, both ends of every step."""
+    sizes = bench.recipe.paths
+    return 2 * sizes.num * len(sizes.kinds) * isinstance(bench.subject, Styled)
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -69,16 +70,16 @@ def path_lengths(bench: Bench, subject: Styled, kind: str) -> Tensor:
             w = subject.styles(torch.lerp(v0, v1, where), slerp(e0, e1, where))
         return subject.from_styles(w, e0)
 
-    def compute(rows: slice) -> dict[str, Tensor]:
+    def compute(rows: slice, parts: Sequence[str]) -> dict[str, dict[str, Tensor]]:
         first, second = at(rows, t[rows]), at(rows, t[rows] + step)
-        return {"length": perceptual_distance(network, first, second) / step**2}
+        return {"length": {"length": perceptual_distance(network, first, second).cpu() / step**2}}
 
     about = [bench.subject.describe(), kind, step, *_digest(bench)]
 
     def content(rows: slice) -> bytes:
         return b"".join(part[rows].numpy().tobytes() for part in (*vectors, *noises, t))
 
-    return bench.chunked("paths", num, about, content, compute, weight=2)["length"]
+    return bench.store.rows("paths", num, {"length": about}, content, compute, weight=2)["length"]
 
 
 def slerp(first: Tensor, second: Tensor, t: Tensor) -> Tensor:

@@ -16,13 +16,13 @@ from torch import Tensor
 from training.evaluate import distances
 from training.evaluate.bench import Bench, Unavailable, pool_networks
 from training.evaluate.networks import Named, unit_descriptors
-from training.evaluate.recipe import EvaluateRecipe, QualitySizes
+from training.evaluate.recipe import QualitySizes
 from training.gan.metrics import frechet_distance
 
 
-def count(recipe: EvaluateRecipe) -> int:
-    """Pictures to draw."""
-    return recipe.quality.num_fakes
+def count(bench: Bench) -> int:
+    """Pictures to look at."""
+    return bench.recipe.quality.num_fakes + bench.num_real
 
 
 def measure(bench: Bench) -> dict[str, Any]:

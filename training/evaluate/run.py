@@ -25,22 +25,22 @@ from training.evaluate import (
     source,
     truncation,
 )
-from training.evaluate.bench import Bench, Counter, Unavailable
+from training.evaluate.bench import Bench, Unavailable
 from training.evaluate.loading import load_networks
 from training.evaluate.real import RealPhotos
 from training.evaluate.recipe import NAMES, EvaluateRecipe
 from training.evaluate.source import FactorSource
-from training.evaluate.subject import BundleSubject, Styled, Subject, open_subject
+from training.evaluate.store import Counter, Store
+from training.evaluate.subject import BundleSubject, Subject, open_subject
 from training.recipe import to_plain
 
 FORMAT = "synthface-evaluation-1"
 JSON, HTML, CACHE = "evaluation.json", "evaluation.html", "cache"
 
-#: Name to module: `count(recipe)` pictures, and `measure(bench)`, which raises `Unavailable` where it can't be taken.
+#: Name to module: `count(bench)` pictures, kept ones too, and `measure(bench)`, which raises `Unavailable` where it can't.
 MEASUREMENTS: Mapping[str, ModuleType] = MappingProxyType(
     dict(zip(NAMES, (disentanglement, quality, paths, directions, identity, control, truncation), strict=True))
 )
-_STYLED = frozenset({"paths", "directions", "truncation"})
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def open_bench(inputs: Inputs, out: Path, recipe: EvaluateRecipe, *, device: str
     networks = load_networks(subject, data=inputs.networks, inception=inputs.inception, device=device)
     real = None if inputs.real is None else RealPhotos(inputs.real, inputs.table)
     (out / CACHE).mkdir(parents=True, exist_ok=True)
-    return Bench(subject, factor_source(subject, inputs.table, recipe.seed), networks, recipe, out / CACHE, real)
+    factors = factor_source(subject, inputs.table, recipe.seed)
+    return Bench(subject, factors, networks, recipe, Store(out / CACHE, recipe.chunk), real)
 
 
 def factor_source(subject: Subject, table: Path | None, seed: int) -> FactorSource:
@@ -132,8 +133,8 @@ def measure_all(
 ) -> dict[str, Any]:
     """Every measurement; one that can't be taken is there with its reason."""
     names = [name for name in NAMES if not only or name in only]
-    bench.counter = Counter(total=_num_pictures(bench, names), report=on_progress)
-    say(f"{bench.subject.name}: about {bench.counter.total} pictures to look at, {bench.subject.size_px} px")
+    bench.store.counter = Counter(sum(MEASUREMENTS[name].count(bench) for name in names), report=on_progress)
+    say(f"{bench.subject.name}: {bench.store.counter.total} pictures to look at, {bench.subject.size_px} px")
     measurements: dict[str, Any] = {}
     for name in names:
         began = time.monotonic()
@@ -146,12 +147,6 @@ def measure_all(
         measurements[name] = {**_seen(found, bench), "seconds": round(time.monotonic() - began, 1)}
         say(f"{name}: {measurements[name]['seconds']:.0f} s")
     return _document(bench, measurements)
-
-
-def _num_pictures(bench: Bench, names: Sequence[str]) -> int:
-    styled = isinstance(bench.subject, Styled)
-    drawn = sum(MEASUREMENTS[name].count(bench.recipe) for name in names if styled or name not in _STYLED)
-    return drawn + (0 if bench.real is None else min(len(bench.real), bench.recipe.num_real))
 
 
 def _document(bench: Bench, measurements: dict[str, Any]) -> dict[str, Any]:

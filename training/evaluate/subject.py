@@ -39,6 +39,9 @@ class Subject(Protocol):
     def pictures(self, vector: Tensor, noise: Tensor) -> Pictures:
         """Pictures of λ (N, total) and ε (N, E)."""
 
+    def landmarks(self, vector: Tensor) -> Tensor:
+        """Where λ (N, total) puts the 68 landmarks (N, 68, 2), fractions of the size."""
+
 
 @runtime_checkable
 class Styled(Protocol):
@@ -87,7 +90,7 @@ class GeneratorSubject:
         return Pictures(pixels, self.landmarks(vector))
 
     def landmarks(self, vector: Tensor) -> Tensor:
-        """Where λ (N, total) puts the 68 landmarks (N, 68, 2), fractions; the scene's, without its whole mesh."""
+        """The scene's landmarks, without its whole mesh."""
         factors = self.sizes.unpack(vector.float())
         view = torch.zeros(len(vector), 3)
         points: Tensor = self._points(factors.shape, factors.expression, factors.pose_rad, view)

@@ -18,16 +18,17 @@ from synthface.networks.truncation import Kind
 from training.evaluate import distances
 from training.evaluate.bench import Bench, Unavailable, pool_networks
 from training.evaluate.networks import unit_descriptors
-from training.evaluate.recipe import EvaluateRecipe
 from training.evaluate.subject import Styled
 from training.gan.metrics import frechet_distance
 
 KINDS: tuple[Kind, ...] = ("attribute-preserving", "plain")
 
 
-def count(recipe: EvaluateRecipe) -> int:
-    """Pictures to draw."""
-    return (1 + len(KINDS) * len(recipe.truncation.psis)) * recipe.truncation.num
+def count(bench: Bench) -> int:
+    """Pictures to look at."""
+    sizes = bench.recipe.truncation
+    drawn = (1 + len(KINDS) * len(sizes.psis)) * sizes.num
+    return (drawn + bench.num_real) * isinstance(bench.subject, Styled)
 
 
 def measure(bench: Bench) -> dict[str, Any]:
