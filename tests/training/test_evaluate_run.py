@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -23,7 +24,7 @@ from synthface.networks.synthesis import SynthesisConfig
 from training.evaluate import loading, run
 from training.evaluate.cli import evaluate
 from training.evaluate.real import RealPhotos
-from training.evaluate.recipe import NAMES, QUICK, EvaluateRecipe
+from training.evaluate.recipe import NAMES, QUICK, ControlSizes, EvaluateRecipe, QualitySizes
 from training.evaluate.source import rng_for
 from training.evaluate.store import Counter
 from training.evaluate.subject import open_subject
@@ -225,6 +226,22 @@ def test_another_generator_shares_no_reading(finished: tuple[Path, dict[str, Any
     assert set(figures["measurements"]) == {"disentanglement", "paths"}
     assert "style codes" in figures["measurements"]["paths"]["skipped"]
     assert figures["measurements"]["disentanglement"]["ds"]["pose"] > 0
+
+
+def test_the_judge_looks_at_no_more_random_pictures_than_it_must(tmp_path: Path, world: Path) -> None:
+    """Of 12, 5 for control; what the others read of the first 5 is the same with it and without it."""
+    recipe = dataclasses.replace(
+        load_recipe(RECIPE, "evaluate", EvaluateRecipe),
+        quality=QualitySizes(num_fakes=12),
+        control=ControlSizes(num_random=5),
+    )
+    at = run.open_bench(run.Inputs("3dmm", networks=world), tmp_path, recipe)
+    vector, read = at.pool(12)
+    assert "vector" not in read
+    assert len(read["mobileface"]) == len(vector) == 12
+    few, judged = at.pool(5)
+    assert judged["vector"].shape == few.shape == (5, vector.shape[1])
+    assert torch.equal(judged["mobileface"], read["mobileface"][:5]) and torch.equal(few, vector[:5])
 
 
 def test_without_photos_and_judge_the_reasons_are_given(tmp_path: Path) -> None:

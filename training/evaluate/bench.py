@@ -87,15 +87,21 @@ class Bench:
         """Photos that are looked at."""
         return 0 if self.real is None else min(len(self.real), self.recipe.num_real)
 
-    def pool(self, num: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """λ, ε and readings of the first `num` random pictures, by all networks that look at random pictures.
+    def pool(self, num: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """λ and readings of the first `num` random pictures, which measurements share.
 
-        Measurements that need random pictures share these.
+        The judge looks at no more of them than its own measurement needs; beyond those its readings are left out.
         """
-        rng = self.rng("pool")
-        whole = max(num, self.recipe.quality.num_fakes, self.recipe.control.num_random)
-        vector, noise = self.source.vectors(whole, rng=rng), self.source.noise(whole, rng=rng)
-        return vector[:num], noise[:num], self.read(vector[:num], noise[:num], pool_networks(self.networks))
+        rng, judged = self.rng("pool"), self.recipe.control.num_random
+        whole = max(num, self.recipe.quality.num_fakes, judged)
+        vector, noise = self.source.vectors(whole, rng=rng)[:num], self.source.noise(whole, rng=rng)[:num]
+        everyone = pool_networks(self.networks)
+        found = self.read(vector[:judged], noise[:judged], everyone)
+        if num > judged:
+            others = [named for named in everyone if named.role != "judge"]
+            rest = self.read(vector[judged:], noise[judged:], others)
+            found = {name: torch.cat([found[name], rest[name]]) for name in rest}
+        return vector, found
 
     def require_judge(self) -> Named:
         """The judge.

@@ -170,7 +170,7 @@ def _lighting(bench: Bench) -> dict[str, Any]:
 def _random(bench: Bench) -> dict[str, Any]:
     """Skin tone, landmarks, and every factor's numbers as they come."""
     num, sizes = bench.recipe.control.num_random, bench.source.sizes
-    vector, _, read = bench.pool(num)
+    vector, read = bench.pool(num)
     asked, found = vector.double(), read["vector"].double()
     albedo = sizes.parts["albedo"]
     tones = [skin_tone_deg(bench.subject.basis, v[:, albedo].numpy()) for v in (asked, found)]

@@ -35,8 +35,8 @@ def measure(bench: Bench) -> dict[str, Any]:
     extractors = [named for named in pool_networks(bench.networks) if named.role != "judge"]
     if not extractors:
         raise Unavailable("needs features: neither a feature network nor a recognition network is there")
-    real = bench.read_real(pool_networks(bench.networks))
-    _, _, fake = bench.pool(sizes.num_fakes)
+    real = bench.read_real(extractors)
+    _, fake = bench.pool(sizes.num_fakes)
     figures = {
         named.name: compare(*(vectors(read, named) for read in (real, fake)), named, sizes, rng=bench.rng(named.name))
         for named in extractors
