@@ -77,7 +77,7 @@ def agreement(asked: F64, read: F64, *, bin_width: float, failure: float | None 
     """
     error = read - asked
     slope, intercept = _line(asked, read)
-    result = {
+    result: dict[str, Any] = {
         "num": len(asked),
         "mae": float(np.abs(error).mean()),
         "bias": float(error.mean()),

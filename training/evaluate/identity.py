@@ -68,12 +68,13 @@ def measure(bench: Bench) -> dict[str, Any]:
         except Unavailable:
             continue
         threshold = float(np.quantile(strangers, 1 - PHOTO_FAR))
-        figures[named.name]["at_photo_threshold"] = {
+        at: dict[str, Any] = {
             "cosine": threshold,
             "photo_false_accepts": PHOTO_FAR,
             "num_photo_pairs": len(strangers),
             **{name: _at(threshold, first @ unit_descriptors(reads[name], named).T) for name in NUISANCES},
         }
+        figures[named.name]["at_photo_threshold"] = at
     return {"num_people": num, "by": figures}
 
 

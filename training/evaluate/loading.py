@@ -123,7 +123,7 @@ def load_inception(path: Path) -> Named:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which this file is
-            script = torch.jit.load(str(path), map_location="cpu").eval()
+            script = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         probe = script(torch.zeros(1, 3, 299, 299, dtype=torch.uint8), return_features=True)
     except (RuntimeError, ValueError, OSError, TypeError) as error:
         raise SynthfaceError(

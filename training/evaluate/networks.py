@@ -63,7 +63,7 @@ class Networks:
     def identity(self) -> Named | None:
         """The recogniser to judge by: one that training hasn't seen, where there is one."""
         unseen = [named for named in self.recognisers if not named.seen_by_training]
-        return (unseen or list(self.recognisers) or [None])[0]
+        return next(iter([*unseen, *self.recognisers]), None)
 
     def all(self) -> tuple[Named, ...]:
         """Every network there is."""

@@ -37,10 +37,10 @@ def measure(bench: Bench) -> dict[str, Any]:
         raise Unavailable("needs features: neither a feature network nor a recognition network is there")
     real = bench.read_real(extractors)
     _, fake = bench.pool(sizes.num_fakes)
-    figures = {
-        named.name: compare(*(vectors(read, named) for read in (real, fake)), named, sizes, rng=bench.rng(named.name))
-        for named in extractors
-    }
+    figures = {}
+    for named in extractors:
+        first, second = vectors(real, named), vectors(fake, named)
+        figures[named.name] = compare(first, second, named, sizes, rng=bench.rng(named.name))
     return {"num_fakes": sizes.num_fakes, "size_px": bench.subject.size_px, "by": figures}
 
 

@@ -69,9 +69,10 @@ def _follow(found: Mapping[str, Any], x_label: str, y_label: str = "read by the 
     """What was read against what was asked: the median with 10 % and 90 %, and the line where both are equal."""
     curve = found["curve"]
     middle = [(row["from"] + row["to"]) / 2 for row in curve]
+    median, low, high = ([row[key] for row in curve] for key in ("median", "p10", "p90"))
     ends = [curve[0]["from"], curve[-1]["to"]]
     series = [
-        Series("", middle, *([row[key] for row in curve] for key in ("median", "p10", "p90"))),
+        Series("", middle, median, low, high),
         Series("", ends, ends, is_dashed=True),
     ]
     return chart(series, x_label=x_label, y_label=y_label)

@@ -111,5 +111,5 @@ def _save(path: Path, arrays: Mapping[str, Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as file:
-        np.savez(file, **{name: value.numpy() for name, value in arrays.items()})
+        np.savez(file, **{name: value.numpy() for name, value in arrays.items()})  # type: ignore[arg-type]
     temporary.replace(path)

@@ -93,8 +93,10 @@ def _at(found: Mapping[str, Any], path: Sequence[str]) -> Any:
 
 def _more(measured: Mapping[str, Any], row: Mapping[str, Any]) -> list[Any]:
     """Precision and recall on the features of the distance, identity by the network that judges, errors of angles."""
-    quality = next((q for q in measured.get("quality", {}).get("by", {}).values() if row["fid_is"] in q), {})
-    people = next(iter(measured.get("identity", {}).get("by", {}).values()), {})
+    quality: Mapping[str, Any] = next(
+        (q for q in measured.get("quality", {}).get("by", {}).values() if row["fid_is"] in q), {}
+    )
+    people: Mapping[str, Any] = next(iter(measured.get("identity", {}).get("by", {}).values()), {})
     control = measured.get("control", {})
     return [
         quality.get("precision"),
