@@ -53,7 +53,7 @@ def trained(world: Path, out: Path, recipe: GanRecipe, **options: object) -> Map
     return found.tensors
 
 
-@pytest.mark.parametrize("name", ["tiny", "portraits-128", "ffhq256-paper"])
+@pytest.mark.parametrize("name", ["tiny", "portraits-64", "portraits-128", "ffhq256-paper"])
 def test_recipes_load_and_survive_saving(tmp_path: Path, name: str) -> None:
     recipe = load_recipe(RECIPES / f"{name}.yaml", "gan", GanRecipe)
     save_resolved(tmp_path / "r.json", "gan", recipe)
@@ -88,6 +88,11 @@ def test_contradictions_in_a_recipe_are_named() -> None:
         ({"diff_augment": ["blur"]}, "diff_augment names blur"),
         ({"growth": {"start_px": 8}}, "growth goes with"),
         ({"frozen": ["recognition", "reconstruction"]}, "contrast: contrastive.structure needs parser"),
+        ({"network": {**plain["network"], "discriminator_kind": "projected"}}, "projected needs features"),
+        (
+            {"network": {**plain["network"], "discriminator_kind": "progressive"}},
+            "allowed with modulated: residual, pro",
+        ),
     ):
         with pytest.raises(SpecError, match=message):
             parse(GanRecipe, {**plain, **change})
@@ -166,6 +171,43 @@ def test_a_resumed_run_equals_an_unbroken_one(world: Path, tmp_path: Path) -> No
     different = [name for name in whole if not torch.equal(whole[name], resumed[name])]
     assert all(name == "codes" for name in different)
     assert torch.equal(whole["codes"].nan_to_num(9), resumed["codes"].nan_to_num(9))
+
+
+def test_a_run_goes_on_with_a_recipe_that_has_grown(world: Path, tmp_path: Path) -> None:
+    """A warm start alone and without any frozen network; then resumed with the networks, the stages and a discriminator."""
+    stages = three_stages()
+    first = tiny(stages=stages[:1], frozen=(), outputs=dataclasses.replace(QUIET, log_every=8))
+    before = trained(world, tmp_path, first)
+    network = dataclasses.replace(first.network, discriminator_kind="projected")
+    frozen = ("recognition", "reconstruction", "parser", "features", "judge")
+    grown = dataclasses.replace(first, stages=stages, network=network, frozen=frozen, diff_augment=("mild",))
+    said: list[str] = []
+    run(grown, world, tmp_path, limits=Limits(max_images=16), resume=True, report=said.append)
+    assert said == ["starting anew: the discriminator: the recipe's is another one", "resumed at 16 images"]
+    after = trained(world, tmp_path, grown, resume=True)
+    assert after["generator.synthesis.constant"].shape == before["generator.synthesis.constant"].shape
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["stage"] for entry in log] == ["warm start"] * 2 + ["imitate"] * 2 + ["contrast"] * 2
+    assert {"d", "g", "landmarks", "l1"} <= set(log[3])
+    assert "r1" not in log[3], "no R1 through a frozen network unless asked for"
+    assert torch.isfinite(torch.stack([value.float().sum() for name, value in after.items() if name != "codes"])).all()
+
+
+def test_codes_come_from_other_copies_where_asked_for(world: Path) -> None:
+    """With `cross` the encoder sees partners; without, the photos themselves. The pictures to be made stay the same."""
+    trainer, recipe = trainer_of(world)
+    trainer.data.pack._group[:] = np.arange(len(trainer.data.pack)) // 8
+    trainer.data.pack._by_group = np.argsort(trainer.data.pack._group, kind="stable")
+    trainer.data.pack._first, trainer.data.pack._size = trainer.data.pack._group * 8, trainer.data.pack._group * 0 + 8
+    seen: list[torch.Tensor] = []
+    trainer.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for cross in (0.0, 0.5):
+        weights = dataclasses.replace(recipe.stages[0].reconstruction, cross=cross, renderings=0.0)
+        stage = dataclasses.replace(recipe.stages[0], reconstruction=weights)
+        trainer._reconstruct(stage, 8, torch.Generator().manual_seed(0), torch.Generator().manual_seed(0))
+    same = (seen[0] == seen[1]).flatten(1).all(dim=1)
+    assert same[4:].all()
+    assert not same[:4].all()
 
 
 def test_a_damaged_checkpoint_costs_one_interval_only(world: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""The adversarial game: non-saturating logistic losses, R1, growth, and the moving average of G.
+"""The adversarial game: non-saturating logistic losses, hinge losses, R1, growth, and the moving average of G.
 
-Source: Goodfellow et al. 2014; Mescheder et al. 2018 (R1); Karras et al. 2018 (moving average), 2019, 2020 (lazy R1).
+Source: Goodfellow et al. 2014; Lim and Ye 2017 (hinge); Mescheder et al. 2018 (R1); Karras et al. 2018 (moving average),
+2019, 2020 (lazy R1).
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """−log σ(D(real)) − log(1 − σ(D(fake))), each a mean over the batch."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
+    """−D(x), mean over the batch and D's heads."""
+    return -fake_logits.mean()
+
+
+def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """max(1 − D(real), 0) + max(1 + D(fake), 0), each a mean over the batch and D's heads."""
+    return F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean()
 
 
 def r1_penalty(discriminate: Callable[[Tensor], Tensor], real: Tensor, *, gamma: float) -> Tensor:

@@ -62,10 +62,19 @@ def cutout(images: Tensor, generator: torch.Generator, *, ratio: float = 0.5) ->
     return images * ~(is_cut_y & is_cut_x)[:, None]
 
 
+def mild(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift brightness by up to ±0.1, scale contrast by 0.9–1.1, move by up to ±4 %: for frozen features."""
+    brightness, contrast, across, down = _uniform(4, images, generator)
+    images = images * (0.9 + 0.2 * contrast) + (0.2 * brightness - 0.1)
+    shift = torch.stack([across, down], dim=-1).reshape(-1, 1, 2) * 2.0 - 1.0
+    return _shifted(images, 0.04 * shift)
+
+
 AUGMENTATIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "colour": colour,
     "translation": translation,
     "cutout": cutout,
+    "mild": mild,
 }
 
 

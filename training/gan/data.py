@@ -15,7 +15,7 @@ from synthface.networks.vae import FactorVae
 from training.gan import bank, pack
 from training.gan.bank import Bank, shuffled_factors
 from training.gan.pack import Pack
-from training.gan.recipe import GanRecipe, Imitative, Stage
+from training.gan.recipe import GanRecipe, Stage
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,4 @@ def load_data(folder: Path, recipe: GanRecipe) -> GanData:
 
 def _needs_bank(stage: Stage) -> bool:
     has_renderings = stage.reconstruction is not None and stage.reconstruction.renderings > 0
-    return stage.imitative != Imitative() or stage.is_contrastive or has_renderings
+    return stage.imitative.is_on or stage.is_contrastive or has_renderings

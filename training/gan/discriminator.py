@@ -1,5 +1,7 @@
 """Real or generated: StyleGAN2's residual discriminator, and the progressively growing one of the first StyleGAN.
 
+The one that looks through a frozen network is in `projected.py`.
+
 Source: Karras et al. 2020 (StyleGAN2), Sec. 4; Karras et al. 2018 (progressive growing), Secs. 2–3.
 """
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from synthface.networks.attention import SelfAttention2d
 from synthface.networks.layers import EqualisedConv, EqualisedLinear, binomial_kernel, filter_channels, leaky_relu
 
-Kind = Literal["residual", "progressive"]
+Kind = Literal["residual", "progressive", "projected"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class DiscriminatorConfig:
     """The shape of a discriminator.
 
     Args:
-        kind: `residual` (StyleGAN2) or `progressive` (StyleGAN).
+        kind: `residual` (StyleGAN2), `progressive` (StyleGAN) or `projected` (on frozen features; looks at nothing else here).
         size_px: of the full-grown pictures.
         channel_base, channel_max: a block at resolution r has min(channel_base / r, channel_max) channels.
         group_size: of the minibatch standard deviation; 0 leaves it out.

@@ -148,7 +148,8 @@ def _resume(trainer: Trainer, out: Path, resume: bool, report: Report) -> float 
     if found is None:
         report(f"{out}: no checkpoint yet, starting from the beginning")
         return None
-    trainer.load(found.tensors, found.state["progress"])
+    for line in trainer.load(found.tensors, found.state["progress"]):
+        report(f"starting anew: {line}")
     report(f"resumed at {trainer.progress.num_images} images")
     best = found.state["best"]
     return None if best is None else float(best)

@@ -1,7 +1,10 @@
 """Figures of a run: how near generated pictures are to photos, how varied, and whether they do what λ asks.
 
-Source: Heusel et al. 2017 (Fréchet distance). It is called `fd[features]` by the features it is taken on, never FID, which
-means one particular network.
+`fd[features]` is taken on the network that the losses may look through; `fd[mobileface]` on the second recognition network
+that ships, which no loss sees: descriptors of crops laid by the landmarks that λ projects to, of photos and fakes alike.
+
+Source: Heusel et al. 2017 (Fréchet distance). It is called `fd[…]` by the features it is taken on, never FID, which means one
+particular network.
 """
 
 from __future__ import annotations
@@ -15,6 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from synthface.morphable import camera
+from synthface.morphable.basis import MorphableBasis
+from synthface.morphable.model import rotation_matrix
+from synthface.networks.mapping import LambdaSizes
+from synthface.networks.recognition import load_recognition
 from training.gan.frozen import Features, Frozen, Reconstructor
 from training.gan.trainer import Trainer
 
@@ -59,10 +67,42 @@ def measure(trainer: Trainer, frozen: Frozen) -> dict[str, float]:
         "spread": float(sample.images.std(dim=0).mean() / real.std(dim=0).mean()),
     }
     figures[f"fd[{name}]"] = figures["fd"]
+    figures["fd[mobileface]"] = face_distance(
+        (real, trainer.data.pack.vector[rows]), (sample.images, sample.vector), trainer
+    )
     reader = frozen.judge or frozen.reconstruction
     if reader is not None:
         figures |= control(sample, reader, trainer)
     return figures
+
+
+@torch.no_grad()
+def face_distance(real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor], trainer: Trainer) -> float:
+    """Fréchet distance of the second recognition network's descriptors; pictures (N, 3, H, W) with their λ (N, total)."""
+    device, sizes = trainer.world.device, trainer.data.sizes
+    network = load_recognition("mobileface").to(device)
+    described = []
+    for images, vector in (real, fake):
+        places = project_landmarks(vector, sizes)
+        chunks = zip(images.split(_CHUNK), places.split(_CHUNK), strict=True)
+        described.append(torch.cat([network(x.to(device), at.to(device)).cpu() for x, at in chunks]))
+    return frechet_distance(described[0], described[1])
+
+
+def project_landmarks(vector: Tensor, sizes: LambdaSizes) -> Tensor:
+    """Where the bundled morphable model's 68 landmarks lie in the picture of λ (N, total): (N, 68, 2), fractions of it."""
+    basis, factors = MorphableBasis.load(), sizes.unpack(vector)
+    index = basis.landmarks68
+    mean, shape, expression = (
+        torch.as_tensor(a)
+        for a in (basis.mean_shape[index], basis.shape_basis[:, index], basis.expression_basis[:, index])
+    )
+    head = (
+        mean
+        + torch.einsum("nk,klc->nlc", factors.shape, shape)
+        + torch.einsum("nk,klc->nlc", factors.expression, expression)
+    )
+    return camera.to_pixels(head @ rotation_matrix(factors.pose_rad).transpose(1, 2), 1)
 
 
 @torch.no_grad()

@@ -51,16 +51,18 @@ class Objectives:
                 terms["pixel"] = (weights.pixel, losses.pixel_loss(x, image, mask))
             return terms
         if weights.identity:
-            described = self._describe(x * mask, rows.landmarks, generator)
-            cosine = losses.centred_cosine(described, rows.descriptor, self._recogniser_mean())
+            n = _share(len(x), weights.identity_share)
+            described = self._describe((x * mask)[:n], rows.landmarks[:n], generator)
+            cosine = losses.centred_cosine(described, rows.descriptor[:n], self._recogniser_mean())
             terms["identity"] = (weights.identity, losses.identity_loss(cosine))
         if weights.landmarks or weights.lighting:
-            read = self._reconstruct(x, generator)
+            n = _share(len(x), weights.reading_share)
+            read = self._reconstruct(x[:n], generator)
             if weights.landmarks:
-                terms["landmarks"] = (weights.landmarks, losses.landmark_loss(read.landmarks, rows.landmarks))
+                terms["landmarks"] = (weights.landmarks, losses.landmark_loss(read.landmarks, rows.landmarks[:n]))
             if weights.lighting:
                 sh = self.sizes.parts["sh"]
-                terms["lighting"] = (weights.lighting, losses.lighting_loss(read.vector[:, sh], rows.vector[:, sh]))
+                terms["lighting"] = (weights.lighting, losses.lighting_loss(read.vector[:, sh], rows.vector[:n, sh]))
         if weights.colour:
             terms["colour"] = (weights.colour, losses.colour_loss(losses.mean_colour(x, mask), rows.colour))
         return terms
@@ -130,6 +132,11 @@ class Objectives:
     def _recogniser_mean(self) -> Tensor:
         assert self.frozen.recognition is not None
         return self.frozen.recognition.mean
+
+
+def _share(num: int, share: float) -> int:
+    """How many of a batch; at least one."""
+    return max(1, round(num * share))
 
 
 def relative_distance(features: Tensor, target: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ class NetworkRecipe:
         style: `modulated` (StyleGAN2, with a residual discriminator) or `adain` (StyleGAN, both grow progressively).
         w_dim, mapping_layers, mapping_lr_multiplier: of the mapping network.
         channel_base, channel_max: a generator block at resolution r has min(channel_base / r, channel_max) channels.
+        discriminator_kind: `residual`, `progressive`, or `projected`: small heads on the maps of the frozen network
+            `features`, with hinge losses; None is the first for `modulated`, the second for `adain`.
         discriminator_channel_base, discriminator_channel_max: likewise; None is the generator's.
         group_size: of the minibatch standard deviation; 0 leaves it out.
         attention_at, discriminator_attention_at: resolutions with self-attention.
@@ -38,6 +40,7 @@ class NetworkRecipe:
     mapping_lr_multiplier: float = 0.01
     channel_base: int = 16384
     channel_max: int = 512
+    discriminator_kind: Literal["residual", "progressive", "projected"] | None = None
     discriminator_channel_base: int | None = None
     discriminator_channel_max: int | None = None
     group_size: int = 4
@@ -58,7 +61,7 @@ class NetworkRecipe:
     def discriminator(self) -> DiscriminatorConfig:
         """Its discriminator."""
         return DiscriminatorConfig(
-            "residual" if self.style == "modulated" else "progressive",
+            self.discriminator_kind or ("residual" if self.style == "modulated" else "progressive"),
             self.size_px,
             self.discriminator_channel_base or self.channel_base,
             self.discriminator_channel_max or self.channel_max,
@@ -97,13 +100,24 @@ class OptimiserRecipe:
 
 @dataclass(frozen=True)
 class Imitative:
-    """Weights of Eqs. 2–5, and of the pixel loss that stands in for them at low resolution; 0 leaves one out."""
+    """Weights of Eqs. 2–5, and of the pixel loss that stands in for them at low resolution; 0 leaves one out.
+
+    `identity_share` and `reading_share` of a batch go through the recognition and the reconstruction network: on a CPU a
+    picture costs more there than in G.
+    """
 
     identity: float = 0.0
     landmarks: float = 0.0
     lighting: float = 0.0
     colour: float = 0.0
     pixel: float = 0.0
+    identity_share: float = 1.0
+    reading_share: float = 1.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any has a weight."""
+        return any((self.identity, self.landmarks, self.lighting, self.colour, self.pixel))
 
 
 @dataclass(frozen=True)
@@ -126,12 +140,15 @@ class Reconstruction:
         kl: weight of KL(q(code | photo) ‖ N(0, I)), per photo, mean over the code's numbers.
         renderings: share of the batch that is renderings from the bank, compared inside the face; their λ is exact and
             spreads wider than the photos'.
+        cross: share of the photos whose code comes from another copy of the same photo, turned and lit otherwise: so the
+            code has no use for what λ says already.
     """
 
     l1: float = 4.0
     features: float = 0.5
     kl: float = 0.02
     renderings: float = 0.0
+    cross: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +218,8 @@ class GanRecipe:
     Args:
         stages: in order; the last one's `until_images` ends the run.
         network, optimiser, outputs: see there.
-        r1_gamma, r1_every: R1's γ, and every how many steps it is taken (lazily, with its weight scaled up).
+        r1_gamma, r1_every: R1's γ, and every how many steps it is taken (lazily, with its weight scaled up); None is 10,
+            and no R1 for a `projected` discriminator.
         diff_augment: policy, names of `augment.AUGMENTATIONS`; none for large data sets.
         mirror: mirror half of the real pictures that D sees. G sees λ mirrored only where the pack holds mirrored copies.
         growth: the progressive schedule; for `adain`, and None for `modulated`.
@@ -219,7 +237,7 @@ class GanRecipe:
     network: NetworkRecipe = NetworkRecipe()
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
     outputs: Outputs = Outputs()
-    r1_gamma: float = 10.0
+    r1_gamma: float | None = None
     r1_every: int = 16
     diff_augment: tuple[str, ...] = ()
     mirror: bool = True
@@ -236,6 +254,13 @@ class GanRecipe:
         for problem in self._problems():
             raise ValueError(problem)
 
+    @property
+    def r1(self) -> float:
+        """R1's γ; 0 is none."""
+        if self.r1_gamma is None:
+            return 0.0 if self.network.discriminator_kind == "projected" else 10.0
+        return self.r1_gamma
+
     def stage_at(self, num_images: int) -> Stage | None:
         """The stage that is on after so many pictures; None once all are done."""
         return next((stage for stage in self.stages if num_images < stage.until_images), None)
@@ -248,6 +273,12 @@ class GanRecipe:
         unknown = [name for name in self.diff_augment if name not in AUGMENTATIONS]
         if unknown:
             found.append(f"diff_augment names {', '.join(unknown)}; allowed: {', '.join(AUGMENTATIONS)}")
+        kinds = {"modulated": (None, "residual", "projected"), "adain": (None, "progressive")}[self.network.style]
+        if self.network.discriminator_kind not in kinds:
+            allowed = ", ".join(kind for kind in kinds if kind)
+            found.append(
+                f"network.discriminator_kind is {self.network.discriminator_kind}; allowed with {self.network.style}: {allowed}"
+            )
         if (self.network.style == "adain") != (self.growth is not None):
             found.append("growth goes with network.style adain, and only with it")
         for role, needed in self.needs().items():
@@ -258,6 +289,8 @@ class GanRecipe:
     def needs(self) -> dict[str, str]:
         """Frozen role to the first weight that needs it."""
         needs: dict[str, str] = {}
+        if self.network.discriminator_kind == "projected":
+            needs["features"] = "network.discriminator_kind projected"
         for stage in self.stages:
             weights = {
                 "imitative.identity": (stage.imitative.identity, ("recognition",)),

@@ -195,6 +195,21 @@ class ToyParser(nn.Module):
         return torch.sigmoid(self.reader(images))
 
 
+class ToyFeatures(nn.Module):
+    """Two maps of a network that has learned nothing: random convolutions tell pictures apart well enough."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.first, self.second = nn.Conv2d(3, 8, 5, 2, 2), nn.Conv2d(8, 16, 3, 2, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of 8 and 16 channels, of half and a quarter of the size."""
+        first = F.relu(self.first(images))
+        return first, F.relu(self.second(first))
+
+
 def build_world(out: Path, recipe: ToyRecipe, report: Callable[[str], None] = lambda line: None) -> None:
     """Write the whole world to `out`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -214,6 +229,7 @@ def build_world(out: Path, recipe: ToyRecipe, report: Callable[[str], None] = la
     for role, factory in (("recognition", "recognition"), ("reconstruction", "reconstruction"), ("parser", "parser")):
         name_frozen(out, role, f"training.gan.toy:{factory}")
     name_frozen(out, "judge", "training.gan.toy:reconstruction", name="judge")
+    name_frozen(out, "features", "training.gan.toy:features")
     report("networks")
     recogniser = recognition(out)
     bank.build_bank(out / bank.NAME, model, table.vector, sizes, recipe.bank, recogniser=recogniser)
@@ -252,6 +268,11 @@ def reconstruction(data: Path, *, name: str = "reconstruction") -> ToyReconstruc
 def parser(data: Path) -> ToyParser:
     """The world's parser."""
     return ToyParser(_load_reader(data, "parser")[0])
+
+
+def features(data: Path) -> ToyFeatures:
+    """The world's features."""
+    return ToyFeatures()
 
 
 def _load_reader(data: Path, name: str) -> tuple[Reader, int]:

@@ -24,8 +24,12 @@ from training.gan.discriminator import make_discriminator
 from training.gan.encoder import Encoder
 from training.gan.frozen import Frozen, freeze
 from training.gan.objectives import Objectives, Terms, total
+from training.gan.projected import ProjectedDiscriminator
 from training.gan.recipe import GanRecipe, Stage
 from training.gan.world import World
+
+#: Least scale that parts of λ are standardised by.
+_LEAST_SCALE = {"expression": 0.1, "sh": 0.05, "pose_rad": 0.05}
 
 
 @dataclass
@@ -36,14 +40,14 @@ class Progress:
         num_images: real pictures seen, over all devices.
         num_steps: steps taken.
         resumed_at: `num_images` at the last resume without optimiser state, from which the learning rate rises.
-        has_noise_distribution: whether ε has been matched to the codes of the warm start.
+        noise_of_stage: the stage at whose beginning ε was last matched to the photos' codes.
         resolution: of the last step, for growing networks.
     """
 
     num_images: int = 0
     num_steps: int = 0
     resumed_at: int | None = None
-    has_noise_distribution: bool = False
+    noise_of_stage: str = ""
     resolution: int = 0
 
 
@@ -87,15 +91,13 @@ class Trainer:
         config = recipe.network.generator(data.sizes, {name: vae.config for name, vae in data.vaes.items()})
         self.generator = GeneratorNetwork(config)
         self._fill_constants()
-        self.discriminator = make_discriminator(recipe.network.discriminator())
+        self.discriminator = self._make_discriminator(frozen)
         self.encoder = Encoder(
             recipe.network.num_noise, num_channels=recipe.encoder_channels, size_px=recipe.network.size_px
         )
         self.average = freeze(copy.deepcopy(self.generator))
         for network in self.networks.values():
-            network.to(world.device)
-            if world.device.type == "cuda":
-                network.to(memory_format=torch.channels_last)
+            network.to(world.device, memory_format=torch.channels_last)
         self.optimisers = self._make_optimisers()
         #: Codes of the training photos, as the encoder last gave them; NaN where it hasn't seen the photo.
         self.codes = torch.full((len(data.pack), recipe.network.num_noise), math.nan)
@@ -132,7 +134,7 @@ class Trainer:
         rng_cpu = self.rng("data")
         num = self.world.share(batch)
         fakes, extra, terms = None, [], {}
-        if stage.adversarial or stage.is_contrastive or any(vars(stage.imitative).values()):
+        if stage.adversarial or stage.is_contrastive or stage.imitative.is_on:
             fakes = self._fakes(stage, num, rng_cpu, rng)
         if stage.reconstruction is not None:
             picture, terms = self._reconstruct(stage, num, rng_cpu, rng)
@@ -186,18 +188,40 @@ class Trainer:
                 saved |= checkpoint.optimiser_tensors(f"optimiser_{name}", optimiser, outputs.precision)
         return saved
 
-    def load(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+    def load(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> list[str]:
+        """Go on from a checkpoint; the recipe may have changed meanwhile. Returns what had to start anew, in words."""
         self.progress = Progress(**progress)
-        self.codes = tensors["codes"].float()
-        for name, network in self.networks.items():
-            checkpoint.load_module(name, network, tensors)
+        anew = []
+        if tensors["codes"].shape == self.codes.shape:
+            self.codes = tensors["codes"].float()
+        else:
+            anew.append("codes of the photos: the pack has changed")
+        names = list(self.networks)
+        if not _fits("discriminator", self.discriminator, tensors):
+            names.remove("discriminator")
+            anew.append("the discriminator: the recipe's is another one")
+        for name in names:
+            checkpoint.load_module(name, self.networks[name], tensors)
         found = [
-            checkpoint.load_optimiser(f"optimiser_{name}", optimiser, tensors)
-            for name, optimiser in self.optimisers.items()
+            checkpoint.load_optimiser(f"optimiser_{name}", self.optimisers[name], tensors)
+            for name in names
+            if name in self.optimisers
         ]
         if not any(found):
             self.progress.resumed_at = self.progress.num_images
+        return anew
+
+    def _make_discriminator(self, frozen: Frozen) -> nn.Module:
+        """The recipe's; a projected one learns the spread of its features on photos first."""
+        config = self.recipe.network.discriminator()
+        if config.kind != "projected":
+            self._discriminator_loss, self._generator_loss = adversarial.discriminator_loss, adversarial.generator_loss
+            return make_discriminator(config)
+        assert frozen.features is not None
+        self._discriminator_loss = adversarial.hinge_discriminator_loss
+        self._generator_loss = adversarial.hinge_generator_loss
+        rows = torch.randperm(len(self.data.pack), generator=torch.Generator().manual_seed(self.recipe.seed))[:64]
+        return ProjectedDiscriminator(frozen.features, self.data.pack.images(rows).to(self.world.device))
 
     def _fill_constants(self) -> None:
         """Standardisation and the neutral λ from the photos; the λ-VAEs for a G that takes z."""
@@ -207,12 +231,16 @@ class Trainer:
         self.generator.vaes.requires_grad_(False)
         if self.recipe.network.inputs == "lambda":
             self.generator.mapping.set_standardisation(vector)
+            # What hardly varies in the photos must not blow up when a spec asks for it.
+            for name, least in _LEAST_SCALE.items():
+                self.generator.mapping.scale[sizes.parts[name]].clamp_(min=least)
         self.generator.neutral[sizes.parts["sh"]] = vector[:, sizes.parts["sh"]].mean(dim=0)
 
     def _make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
         settings, every = self.recipe.optimiser, self.recipe.r1_every
         # Lazy R1 adds a step's worth of gradient every so many steps. Source: Karras et al. 2020, appendix B.
         lazy = every / (every + 1) if every > 1 else 1.0
+        lazy = lazy if self.recipe.r1 else 1.0
         betas = {"discriminator": tuple(beta**lazy for beta in settings.betas), "encoder": (0.9, 0.99)}
         self._rate_scale = {"discriminator": lazy}
         self.discriminator.requires_grad_(True)
@@ -243,12 +271,12 @@ class Trainer:
             self.progress.resolution = self.resolution
 
     def _match_noise(self, stage: Stage) -> None:
-        """Once, after a warm start: let ε ~ N(0, I) stand for codes distributed as the photos' are."""
+        """When an adversarial stage begins: let ε ~ N(0, I) stand for codes distributed as the photos' are."""
         seen = self.codes[~self.codes[:, 0].isnan()]
-        if stage.adversarial and not self.progress.has_noise_distribution and len(seen) > 2 * self.codes.shape[1]:
+        if stage.adversarial and self.progress.noise_of_stage != stage.name and len(seen) > 2 * self.codes.shape[1]:
             for network in (self.generator, self.average):
                 network.mapping.set_noise_distribution(seen.to(self.world.device))
-            self.progress.has_noise_distribution = True
+            self.progress.noise_of_stage = stage.name
 
     def _pictures(self, vector: Tensor, codes: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """Pictures of λ (N, total) and codes (N, E)."""
@@ -339,11 +367,11 @@ class Trainer:
             fake = group.detach() if valid is None else group.detach() * valid
             judged_real, judged_fake = self._judge(real, rng), self._judge(fake, rng)
             share = len(group) / num_all
-            losses.append(share * adversarial.discriminator_loss(judged_real, judged_fake))
+            losses.append(share * self._discriminator_loss(judged_real, judged_fake))
             real_logits.append(judged_real.detach())
             fake_logits.append(judged_fake.detach())
-            if number == 0 and self.recipe.r1_gamma and self.progress.num_steps % self.recipe.r1_every == 0:
-                r1 = adversarial.r1_penalty(lambda x: self._judge(x, rng), real, gamma=self.recipe.r1_gamma)
+            if number == 0 and self.recipe.r1 and self.progress.num_steps % self.recipe.r1_every == 0:
+                r1 = adversarial.r1_penalty(lambda x: self._judge(x, rng), real, gamma=self.recipe.r1)
         optimiser.zero_grad(set_to_none=True)
         loss = torch.stack(losses).sum()
         (loss if r1 is None else loss + r1 * self.recipe.r1_every).backward()
@@ -365,7 +393,7 @@ class Trainer:
         if stage.adversarial:
             masked = [g if m is None else g * m for g, m in zip(groups, self._masks, strict=True)]
             logits = torch.cat([self._judge(group, rng) for group in masked])
-            terms["g"] = (stage.adversarial, adversarial.generator_loss(logits))
+            terms["g"] = (stage.adversarial, self._generator_loss(logits))
         if fakes is not None and fakes.rows is not None:
             terms |= self.objectives.imitative(fakes.ordinary, fakes.rows, stage.imitative, generator=rng)
             terms |= self._contrastive(stage, fakes, rng)
@@ -414,8 +442,15 @@ class Trainer:
         photo, mask, vector = (x.to(self.world.device) for x in (photo, mask, vector))
         target = adversarial.real_at_level(photo, self.level)
         mask = nn.functional.adaptive_avg_pool2d(mask, target.shape[-1])
+        shown = photo
+        num_crossed = round((num - num_rendered) * weights.cross)
+        if num_crossed:
+            # The rows themselves are drawn at random: the first few will do.
+            others = self.data.pack.partners(numbers[:num_crossed], generator=rng_cpu)
+            shown = torch.cat([self.data.pack.images(others).to(photo), photo[num_crossed:]])
+            numbers = torch.cat([others, numbers[num_crossed:]])
         with self.autocast():
-            mean, log_variance = self.encoder(photo)
+            mean, log_variance = self.encoder(shown)
         noise = torch.randn(mean.shape, generator=rng, device=rng.device).to(mean.device)
         code = mean + (0.5 * log_variance).exp() * noise
         picture = self._pictures(vector, code, self._maps(num, rng))
@@ -426,3 +461,9 @@ class Trainer:
         device = self.world.device
         everyone = self.world.gather_rows(numbers.to(device)).cpu()
         self.codes[everyone] = self.world.gather_rows(codes).float().cpu()
+
+
+def _fits(name: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a checkpoint's network has the shapes of this one."""
+    theirs = {key.removeprefix(f"{name}."): value.shape for key, value in tensors.items() if key.startswith(f"{name}.")}
+    return theirs == {key: value.shape for key, value in network.state_dict().items()}
