@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,13 @@ class World:
         """The lengths of λ's parts."""
         return LambdaSizes.of(self.basis.layout())
 
+    @cached_property
+    def mirror(self) -> Tensor:
+        """λ to λ of the mirrored picture; see `training.mirror.mirror_matrix`."""
+        if not self.basis.mirror.size:
+            return torch.eye(self.sizes.total)
+        return mirror_matrix(Mirror.of(self.basis), self.sizes)
+
 
 class Batches:
     """Batches by step, each from its own seed.
@@ -81,7 +89,7 @@ class Batches:
     Args:
         world: what to draw from.
         half: 0 or 1: the half to learn from; −1: what is held out.
-        strength: of the augmentation.
+        strength: of the augmentation; mirroring needs a morphable model that knows its vertices' twins.
         seed: of everything.
     """
 
@@ -91,8 +99,6 @@ class Batches:
         self.rendered = np.flatnonzero(split_bank(len(world.bank)) == half)
         photos = world.photos
         self.taken = np.zeros(0, np.int64) if photos is None else np.flatnonzero(split(photos.keys) == half)
-        num = world.sizes.total
-        self.mirror = mirror_matrix(Mirror.of(world.basis), world.sizes) if world.basis.mirror.size else torch.eye(num)
 
     def draw(self, step: int, num_renderings: int, num_photos: int) -> Batch:
         """The batch of a step."""
@@ -131,15 +137,20 @@ class Batches:
         picture = warp.pictures(canvas, world.size_px)
         images = over(picture, backgrounds(num, world.size_px, self._corners(rng), rng=rng))
         vector = torch.cat([seen.shape, coefficients, seen.expression, sh.flatten(1), seen.pose_rad], dim=1)
-        return images, *warp.factors(vector, torch.zeros(num, 3), world.sizes, self.mirror)
+        return images, *warp.factors(vector, torch.zeros(num, 3), world.sizes, world.mirror)
 
     def _photos(self, rows: Rows, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         photos = self.world.photos
         assert photos is not None
-        warp = Warp.draw(len(rows), self.strength, mirror=self.strength.mirror, rng=rng)
+        warp = Warp.draw(len(rows), self.strength, mirror=self.mirrored_share, rng=rng)
         images = warp.pictures(photos.canvas[rows].float() / 127.5 - 1.0, self.world.size_px)
-        vector, view = warp.factors(photos.vector[rows], photos.view[rows], self.world.sizes, self.mirror)
+        vector, view = warp.factors(photos.vector[rows], photos.view[rows], self.world.sizes, self.world.mirror)
         return images, vector, view, warp.points(photos.landmarks[rows]) + 0.5, ~warp.is_mirrored
+
+    @property
+    def mirrored_share(self) -> float:
+        """Of photos; none where λ can't be mirrored."""
+        return self.strength.mirror if self.world.basis.mirror.size else 0.0
 
     def _corners(self, rng: np.random.Generator) -> Tensor | None:
         photos = self.world.photos

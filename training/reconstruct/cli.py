@@ -162,6 +162,6 @@ def _world(bank: Path, photos: Path | None, table: Path | None, morphable: Path 
     surfaces = Bank(bank, basis)
     if photos is None or table is None:
         return World(basis, surfaces, None, None if table is None else read_table(table), size_px)
-    loaded, fitted = load_photos(photos, table, surfaces.size_px, _say)
+    loaded, fitted = load_photos(photos, table, surfaces.size_px, _say, cache=bank)
     detector = detector_points(basis, loaded.landmarks.shape[1], table.with_name("calibration.npz"))
     return World(basis, surfaces, loaded, fitted, size_px, detector)

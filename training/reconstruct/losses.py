@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synthface.factors.lighting import CONSTANTS, LAMBERT
 from synthface.morphable import camera
 from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.lighting import linear_to_srgb, shading
@@ -108,8 +109,16 @@ def known(
     vector: Tensor,
     view: Tensor,
     components: Mapping[str, Tensor],
+    face: Points,
 ) -> Mapping[str, Tensor]:
-    """Errors (N,) of each kind against λ (N, total) and view (N, 3)."""
+    """Errors (N,) of each kind against λ (N, total) and view (N, 3).
+
+    Args:
+        network, numbers, read: the network, its numbers, and what they decode to.
+        vector, view: the truth.
+        components: see `component_weights`.
+        face: points all over the face, on which shape and expression are compared without pose.
+    """
     sizes = network.sizes
     parts = sizes.parts
     difference = numbers[:, : sizes.total] - (vector - network.mean) / network.scale
@@ -118,8 +127,11 @@ def known(
     logits = network.logits(numbers)[:, parts["expression"]]
     # In radians over 10°, whatever the spread: a few degrees count as much near the front as at the side.
     pose = (read.vector - vector)[:, parts["pose_rad"]] / 0.175
+    found = sizes.unpack(read.vector)
+    apart = face.on_head(found.shape, found.expression) - face.on_head(true.shape, true.expression)
     assert read.view is not None
     return {
+        "face": torch.linalg.vector_norm(apart, dim=-1).mean(dim=1) / EYES_DM,
         "pose": F.smooth_l1_loss(pose, torch.zeros_like(pose), beta=0.1, reduction="none").mean(1),
         "view": F.smooth_l1_loss(
             read.view / network.view_scale, view / network.view_scale, beta=0.1, reduction="none"
@@ -128,6 +140,9 @@ def known(
         "albedo": (difference[:, parts["albedo"]].square() * components["albedo"]).mean(1),
         "expression": F.binary_cross_entropy_with_logits(logits, true.expression, reduction="none").mean(1),
         "sh": _huber(difference[:, parts["sh"]], 1.0).mean(1),
+        "band": _huber(2 * (_first_band(read.vector[:, parts["sh"]]) - _first_band(vector[:, parts["sh"]])), 1.0).sum(
+            1
+        ),
         "landmarks": landmark_error(read.landmarks, landmarks, view),
     }
 
@@ -146,6 +161,13 @@ def prior(numbers: Tensor, sizes: LambdaSizes) -> Tensor:
     """Mean square of the identity coefficients, in the network's own units."""
     identity = numbers[:, sizes.parts["shape"].start : sizes.parts["albedo"].stop]
     return identity.square().mean()
+
+
+def _first_band(sh: Tensor) -> Tensor:
+    """(N, 3) first band over constant, as irradiance, in luminance, of lights (N, 27): where light comes from, and how much."""
+    weighted = sh.reshape(-1, 3, 9)[..., :4] * sh.new_tensor((LAMBERT * CONSTANTS)[:4])
+    luminance = weighted.transpose(1, 2) @ sh.new_tensor([0.2126, 0.7152, 0.0722])
+    return luminance[:, 1:] / luminance[:, :1].clamp_min(0.1)
 
 
 def _huber(difference: Tensor, beta: float) -> Tensor:

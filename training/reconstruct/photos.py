@@ -51,9 +51,21 @@ class FittedPhotos:
 
 
 def load_photos(
-    folder: Path, table: Path, size_px: int, report: Callable[[str], None] = lambda line: None
+    folder: Path,
+    table: Path,
+    size_px: int,
+    report: Callable[[str], None] = lambda line: None,
+    *,
+    cache: Path | None = None,
 ) -> tuple[FittedPhotos, LambdaTable]:
     """Photos of a prepared folder that the λ table has, with canvases of `size_px`.
+
+    Args:
+        folder: what `prepare` wrote.
+        table: of λ, with crops.
+        size_px: of the canvases.
+        report: told what takes long.
+        cache: a folder to keep the decoded canvases in.
 
     Raises:
         DatasetError: no photo is in both, or the table has no crops.
@@ -65,8 +77,7 @@ def load_photos(
     if not both:
         raise DatasetError(f"{table}: none of its {len(fitted)} keys is in {folder}; give the table of these photos")
     of_table, of_photos = (np.array(rows) for rows in zip(*both, strict=True))
-    report(f"photos: decoding {len(both)}")
-    canvas = np.stack([prepared.photo(n, size_px) for n in of_photos])
+    canvas = _canvases(prepared, of_photos, size_px, cache, report)
     landmarks = (prepared.rows.landmarks[of_photos] - MARGIN_PX) / FRAME_PX - 0.5
     photos = FittedPhotos(
         keys=tuple(fitted.keys[n] for n in of_table),
@@ -76,6 +87,28 @@ def load_photos(
         landmarks=torch.from_numpy(landmarks.astype(np.float32)),
     )
     return photos, fitted
+
+
+def _canvases(
+    prepared: PreparedPhotos,
+    rows: npt.NDArray[np.int64],
+    size_px: int,
+    cache: Path | None,
+    report: Callable[[str], None],
+) -> npt.NDArray[np.uint8]:
+    """(M, size, size, 3) of these rows, from the cache where it has them."""
+    names = "\n".join([*(prepared.rows.key[n] for n in rows), str(prepared.rows.crop[rows].tolist())])
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    path = None if cache is None else cache / f"photos-{size_px}-{digest[:16]}.npy"
+    if path is not None and path.is_file():
+        return np.load(path)
+    report(f"photos: decoding {len(rows)}")
+    canvas = np.stack([prepared.photo(int(n), size_px) for n in rows])
+    if path is not None:
+        temporary = path.with_suffix(".tmp.npy")
+        np.save(temporary, canvas)
+        temporary.replace(path)
+    return canvas
 
 
 def view_of(prepared: F32, fitted: F32) -> F32:

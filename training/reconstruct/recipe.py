@@ -44,7 +44,7 @@ class Weights:
     """Weights of the losses; each is a mean, in units where an error of about 1 is as bad as guessing the mean.
 
     Args:
-        pose, view, shape, albedo, expression, sh, landmarks: against known λ (renderings) or fitted λ (photos).
+        pose, view, shape, albedo, expression, sh, band, landmarks, face: against known λ (renderings) or fitted λ (photos).
         photos: factor on the fitted λ's weights, which are no ground truth.
         detector: photos' landmarks against the detector's own.
         photometric: photos' skin against albedo · shading at vertices.
@@ -54,11 +54,13 @@ class Weights:
 
     pose: float = 2.0
     view: float = 1.0
-    shape: float = 0.5
-    albedo: float = 0.4
-    expression: float = 3.0
-    sh: float = 1.5
+    shape: float = 3.0
+    albedo: float = 3.0
+    expression: float = 30.0
+    sh: float = 5.0
+    band: float = 3.0
     landmarks: float = 12.0
+    face: float = 20.0
     photos: float = 0.5
     detector: float = 10.0
     photometric: float = 2.0

@@ -99,7 +99,7 @@ def auc(photos: Tensor, renderings: Tensor) -> float:
     unit = [torch.nn.functional.normalize(x, dim=1) for x in (photos, renderings)]
     cosine = unit[0] @ unit[1].T
     own, others = cosine.diagonal(), cosine[~torch.eye(len(cosine), dtype=torch.bool)]
-    ranks = torch.searchsorted(others.sort().values, own)
+    ranks = torch.searchsorted(others.sort().values, own.contiguous())
     return float(ranks.float().mean() / max(len(others), 1))
 
 

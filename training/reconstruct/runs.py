@@ -58,7 +58,8 @@ def load_run(folder: Path, basis: MorphableBasis, *, last: bool = False) -> Reco
 
 
 def warm_start(network: Reconstruction, folder: Path) -> None:
-    """Take over another run's last state, as far as it fits: λ's parts of another length begin anew.
+    """Take over another run's last state, as far as it fits: λ's parts of another length begin anew, and so does the skin
+    where it is of another morphable model.
 
     What the numbers mean (`mean`, `scale`) stays this network's own; the head's rows are brought to it.
     """
@@ -68,7 +69,8 @@ def warm_start(network: Reconstruction, folder: Path) -> None:
     parts = config.sizes.parts
     for name, place in network.sizes.parts.items():
         before = parts[name]
-        if place.stop - place.start == before.stop - before.start:
+        is_alike = name != "albedo" or config.morphable_model_sha256 == network.config.morphable_model_sha256
+        if is_alike and place.stop - place.start == before.stop - before.start:
             ratio = old["scale"][before] / network.scale[place]
             weight[place] = old["head.weight"][before] * ratio[:, None]
             moved = (old["mean"][before] - network.mean[place]) / network.scale[place]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from synthface.morphable.model import Factors, MorphableModel
 from synthface.networks.recognition import Recogniser, centred_similarity
-from synthface.networks.reconstruction import Reconstruction, ReconstructionConfig, new_reconstruction
+from synthface.networks.reconstruction import Points, Reconstruction, ReconstructionConfig, new_reconstruction
 from training.checkpoint import (
     load_latest,
     load_module,
@@ -94,6 +94,7 @@ class Trainer:
         basis, recipe = self.world.basis, self.recipe
         self.batches = Batches(self.world, recipe.half, recipe.augmentation, recipe.seed)
         self.components = component_weights(basis)
+        self.face = Points.of(basis, basis.face_vertices[::4])
         photos = self.world.photos
         self.colours = FaceColours(basis) if photos is not None else None
         self.detector = self.world.detector
@@ -126,7 +127,7 @@ class Trainer:
         weights, network = self.recipe.weights, self.network
         numbers = network.numbers(batch.images)
         read = network.decode(numbers)
-        errors = known(network, numbers, read, batch.vector, batch.view, self.components)
+        errors = known(network, numbers, read, batch.vector, batch.view, self.components, self.face)
         share = torch.ones(len(numbers))
         share[batch.num_renderings :] = weights.photos
         terms = {name: (getattr(weights, name), (share * error).mean()) for name, error in errors.items()}
@@ -200,6 +201,7 @@ def train(
     Checkpoints go to `out`, the best by the held-out error also to `out/best`.
     """
     recipe, folder = trainer.recipe, out / CHECKPOINTS
+    out.mkdir(parents=True, exist_ok=True)
     best = _resume(trainer, folder, report)
     test = held_out(trainer.world, recipe.num_held_out)
     until = recipe.images if max_images is None else min(recipe.images, max_images)
