@@ -90,7 +90,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         config = recipe.network.generator(data.sizes, {name: vae.config for name, vae in data.vaes.items()})
         self.generator = GeneratorNetwork(config)
-        self._fill_constants()
+        self._fill_constants(self.generator)
         self.discriminator = self._make_discriminator(frozen)
         self.encoder = Encoder(
             recipe.network.num_noise, num_channels=recipe.encoder_channels, size_px=recipe.network.size_px
@@ -195,13 +195,17 @@ class Trainer:
         if tensors["codes"].shape == self.codes.shape:
             self.codes = tensors["codes"].float()
         else:
-            anew.append("codes of the photos: the pack has changed")
+            anew.append("codes of the photos, and what λ is standardised by: the pack has changed")
         names = list(self.networks)
         if not _fits("discriminator", self.discriminator, tensors):
             names.remove("discriminator")
             anew.append("the discriminator: the recipe's is another one")
         for name in names:
             checkpoint.load_module(name, self.networks[name], tensors)
+        if tensors["codes"].shape != self.codes.shape:
+            for network in (self.generator, self.average):
+                self._fill_constants(network)
+            self.progress.noise_of_stage = ""
         found = [
             checkpoint.load_optimiser(f"optimiser_{name}", self.optimisers[name], tensors)
             for name in names
@@ -223,18 +227,19 @@ class Trainer:
         rows = torch.randperm(len(self.data.pack), generator=torch.Generator().manual_seed(self.recipe.seed))[:64]
         return ProjectedDiscriminator(frozen.features, self.data.pack.images(rows).to(self.world.device))
 
-    def _fill_constants(self) -> None:
+    def _fill_constants(self, network: GeneratorNetwork) -> None:
         """Standardisation and the neutral λ from the photos; the λ-VAEs for a G that takes z."""
-        vector, sizes = self.data.pack.vector, self.data.sizes
+        vector, sizes = self.data.pack.vector.to(self.world.device), self.data.sizes
+        network.to(self.world.device)
         for name, vae in self.data.vaes.items():
-            self.generator.vaes[name].load_state_dict(vae.state_dict())
-        self.generator.vaes.requires_grad_(False)
+            network.vaes[name].load_state_dict(vae.state_dict())
+        network.vaes.requires_grad_(False)
         if self.recipe.network.inputs == "lambda":
-            self.generator.mapping.set_standardisation(vector)
+            network.mapping.set_standardisation(vector)
             # What hardly varies in the photos must not blow up when a spec asks for it.
             for name, least in _LEAST_SCALE.items():
-                self.generator.mapping.scale[sizes.parts[name]].clamp_(min=least)
-        self.generator.neutral[sizes.parts["sh"]] = vector[:, sizes.parts["sh"]].mean(dim=0)
+                network.mapping.scale[sizes.parts[name]].clamp_(min=least)
+        network.neutral[sizes.parts["sh"]] = vector[:, sizes.parts["sh"]].mean(dim=0)
 
     def _make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
         settings, every = self.recipe.optimiser, self.recipe.r1_every
