@@ -29,6 +29,7 @@ from training.evaluate.source import rng_for
 from training.evaluate.store import Counter
 from training.evaluate.subject import open_subject
 from training.gan.export import loss_networks
+from training.gan.frozen import name_frozen
 from training.gan.recipe import GanRecipe
 from training.lambda_table import read_table
 from training.photos.align import CANVAS_PX, FRAME_PX, MARGIN_PX, model_landmarks68
@@ -251,6 +252,13 @@ def test_without_photos_and_judge_the_reasons_are_given(tmp_path: Path) -> None:
     assert "not trained yet" in found["disentanglement"]["skipped"]
     assert "not trained yet" in found["control"]["skipped"]
     assert "needs features" in found["quality"]["skipped"]
+
+
+def test_a_judge_of_another_morphable_model_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    name_frozen(tmp_path, "judge", "tests.training.evaluate_toy:narrow_judge")
+    networks = loading.load_networks(open_subject("3dmm", size_px=32), data=tmp_path)
+    assert networks.judge is None
+    assert "reads λ of 5 numbers" in networks.missing["judge"]
 
 
 def test_a_bundle_without_priors_needs_a_table(bundle: Path, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synthface.errors import SynthfaceError
-from training.evaluate.networks import Named, Networks
+from synthface.errors import GeneratorError, SynthfaceError
+from synthface.networks.mapping import LambdaSizes
+from training.evaluate.networks import Named, Networks, device_of
 from training.evaluate.subject import BundleSubject, Subject
 from training.gan.frozen import load_frozen
 
@@ -44,7 +45,10 @@ def load_networks(
     found: dict[str, Named] = {}
     for role, shipped in SHIPPED.items():
         try:
-            found[role] = _load(role, shipped, subject, data, torch.device(device))
+            named = _load(role, shipped, subject, data, torch.device(device))
+            if role == "judge":
+                _check_judge(named, subject)
+            found[role] = named
         except (SynthfaceError, ImportError, AttributeError) as error:
             missing[role] = str(error)
     by_name = {found[role].name: found[role] for role in ("second recognition", "recognition") if role in found}
@@ -62,6 +66,16 @@ def _load(role: str, shipped: Mapping[str, Any], subject: Subject, data: Path | 
         network = network.to(device) if isinstance(network, nn.Module) else network
     seen, is_assumed = seen_by_training(role, entry, subject)
     return Named(_name(entry), role, network, seen, is_assumed, digest_of(network))
+
+
+def _check_judge(judge: Named, subject: Subject) -> None:
+    total = LambdaSizes.of(subject.layout).total
+    found = judge.network(torch.zeros(1, 3, 64, 64, device=device_of(judge.network))).vector.shape[1]
+    if found != total:
+        raise GeneratorError(
+            f"{judge.name} reads λ of {found} numbers, the generator's has {total}: it was trained with another morphable "
+            "model; train one with this"
+        )
 
 
 def _shipped(role: str) -> Any:
