@@ -107,8 +107,17 @@ def read_table(path: str | Path) -> LambdaTable:
     return LambdaTable(keys, columns, names, str(meta.get("morphable_model", "")))
 
 
-def write_table(path: str | Path, table: LambdaTable) -> None:
-    """Write a λ table, Parquet or npz by its name."""
+def write_table(
+    path: str | Path, table: LambdaTable, *, extra: Mapping[str, Any] | None = None, half: bool = False
+) -> None:
+    """Write a λ table, Parquet or npz by its name.
+
+    Args:
+        path: of the file.
+        table: λ.
+        extra: further columns of a Parquet file: text, (M,) numbers or (M, size) numbers.
+        half: whether λ is stored as float16, for tables that are to be kept in a repository.
+    """
     path = Path(path)
     if path.suffix == ".npz":
         meta = {
@@ -122,10 +131,43 @@ def write_table(path: str | Path, table: LambdaTable) -> None:
 
     arrays = {"key": pa.array(table.keys, pa.string())}
     for name, values in table.columns.items():
-        flat = pa.array(values.reshape(-1), pa.float32())
+        flat = pa.array(values.reshape(-1).astype(np.float16 if half else np.float32))
         arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    arrays |= {name: _column(values) for name, values in (extra or {}).items()}
     meta = {"expression_names": json.dumps(table.expression_names), "morphable_model": table.morphable_model}
     pq.write_table(pa.table(arrays).replace_schema_metadata(meta), path, compression="zstd")
+
+
+def read_extra(path: str | Path, name: str) -> Any:
+    """A further column of a Parquet table: a list of text, or float32 (M,) or (M, size).
+
+    Raises:
+        DatasetError: there is no such column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    if name not in schema.names:
+        raise DatasetError(f"{path}: no column {name}; give the table that `python -m training fit` wrote")
+    column = pq.read_table(path, columns=[name])[name].combine_chunks()
+    if pa.types.is_string(column.type):
+        return column.to_pylist()
+    flat = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
+    values = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32)
+    return values.reshape(len(column), -1) if pa.types.is_fixed_size_list(column.type) else values
+
+
+def _column(values: Any) -> Any:
+    """Text, numbers (M,) or rows of numbers (M, size) as an Arrow array."""
+    import pyarrow as pa
+
+    if not isinstance(values, np.ndarray):
+        return pa.array(list(values), pa.string())
+    numbers = values.astype(np.float32)
+    if numbers.ndim == 1:
+        return pa.array(numbers)
+    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), numbers.shape[1])
 
 
 def _read_parquet(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

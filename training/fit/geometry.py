@@ -162,15 +162,14 @@ class GeometryFit:
         """Landmarks (N, L, 2) and their derivative (N, L, 2, 6 + K)."""
         head, turn = self._head(state), self._turn(state)
         offsets, by_point = self._picture(head @ turn)
-        by_angle = torch.func.vmap(torch.func.jacfwd(lambda a: rotation_matrix(a[None])[0]))(state[:, :3])
-        turned = torch.einsum("nija,nlj->nlia", by_angle, head)
-        linear = torch.einsum("nji,klj->nlik", turn, self.linear)
-        zoom = state[:, 3:4].exp()[:, None, None]
-        moved = zoom * torch.einsum("nlpi,nlik->nlpk", by_point, torch.cat([turned, linear], dim=-1))
+        turned = torch.einsum("naij,nlj->nlia", _by_angle(state[:, :3]), head)
+        by_point = state[:, 3:4].exp()[:, None, None] * by_point
+        # What a move of the head's own point does in the picture, then the bases: small products first.
+        by_linear = torch.einsum("nlpj,klj->nlpk", by_point @ turn.transpose(1, 2)[:, None], self.linear)
         by_view = torch.zeros(*offsets.shape, 3, dtype=offsets.dtype)
-        by_view[..., 0] = zoom[..., 0] * offsets
+        by_view[..., 0] = state[:, 3:4].exp()[:, None] * offsets
         by_view[:, :, 0, 1] = by_view[:, :, 1, 2] = 1.0
-        jacobian = torch.cat([moved[..., :3], by_view, moved[..., 3:]], dim=-1)
+        jacobian = torch.cat([by_point @ turned, by_view, by_linear], dim=-1)
         return self._image(state[:, 3:6], offsets), jacobian
 
     def _step(self, state: Tensor, landmarks_px: Tensor, active: int) -> Tensor:
@@ -214,3 +213,13 @@ class GeometryFit:
             held = held | crossing
         step = torch.where(held, torch.zeros_like(step), step)
         return (state + step).clamp(low, high)
+
+
+def _by_angle(pose_rad: Tensor) -> Tensor:
+    """Derivatives (N, 3, 3, 3) of R_z R_y R_x by pitch, yaw and roll: the axis' cross product stands beside its rotation."""
+    turn = rotation_matrix(pose_rad)
+    roll_only = torch.zeros_like(pose_rad)
+    roll_only[:, 2] = pose_rad[:, 2]
+    roll = rotation_matrix(roll_only)
+    x, y, z = (torch.linalg.cross(torch.eye(3), axis.expand(3, 3), dim=-1) for axis in torch.eye(3))
+    return torch.stack([turn @ x, roll @ y @ roll.transpose(1, 2) @ turn, z @ turn], dim=1)
