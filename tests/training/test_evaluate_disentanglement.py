@@ -12,6 +12,7 @@ import torch
 from synthface.networks.mapping import GROUPS
 from tests.training.evaluate_toy import NAMES, SIZES, Analytic, V, all_signs, bench, vectors_of
 from training.evaluate import disentanglement
+from training.evaluate.bench import Unavailable
 from training.evaluate.recipe import DisentanglementSizes, EvaluateRecipe
 from training.evaluate.source import FactorSource, rng_for
 
@@ -74,6 +75,12 @@ def test_halving_crosstalk_raises_the_score_by_4_for_each_other_factor() -> None
 def test_a_generator_without_crosstalk_scores_infinity() -> None:
     score = disentanglement.score("pose", {"pose": 1.0, "lighting": 0.0, "identity": 0.1}, dict.fromkeys(NAMES, 1.0))
     assert score == math.inf
+
+
+def test_a_factor_that_no_photo_varies_is_said_and_not_divided_by(tmp_path: Path) -> None:
+    at = bench(Analytic(torch.diag(torch.tensor([0.6, 1.0, 0.0, 1.0], dtype=torch.float64))), tmp_path, RECIPE)
+    with pytest.raises(Unavailable, match="lighting reads the same off all 16 photos"):
+        disentanglement.measure(at)
 
 
 def test_the_score_is_a_product_over_the_other_factors() -> None:

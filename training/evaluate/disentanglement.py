@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from synthface.networks.mapping import GROUPS, LambdaSizes
-from training.evaluate.bench import Bench
+from training.evaluate.bench import Bench, Unavailable
 from training.evaluate.networks import Named, unit_descriptors
 from training.evaluate.source import FactorSource
 
@@ -45,6 +45,9 @@ def measure(bench: Bench) -> dict[str, Any]:
     sizes, judge, identity = bench.recipe.disentanglement, bench.require_judge(), bench.require_identity()
     estimates = estimated(bench.read_real([judge, identity]), bench.source.sizes, identity)
     normaliser = {name: float(total_variance(values)) for name, values in estimates.items()}
+    for name, value in normaliser.items():
+        if not value > 0:
+            raise Unavailable(f"{name} reads the same off all {bench.num_real} photos: nothing to normalise by")
     within: dict[str, dict[str, Tensor]] = {}
     for factor in GROUPS:
         rng = bench.rng(f"disentanglement {factor}")
