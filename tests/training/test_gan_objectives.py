@@ -72,6 +72,23 @@ def test_without_one_imitative_loss_its_factor_is_not_imitated(
     assert without[name] > 1.5 * with_all[name]
 
 
+def test_the_pixel_loss_can_stay_on_at_full_resolution(toy: World) -> None:
+    """Brought down to 8², it is 0 for the rendering itself, blind to fine grain, and nothing like 0 for another face."""
+    rows = toy.bank.rows(torch.arange(24, 32))
+    weights = Imitative(pixel=2.0, pixel_px=8)
+    rng = torch.Generator().manual_seed(0)
+
+    def loss(pictures: Tensor) -> float:
+        terms = toy.objectives().imitative(pictures, rows, weights, generator=rng)
+        assert set(terms) == {"pixel"} and terms["pixel"][0] == 2.0
+        return float(terms["pixel"][1])
+
+    grain = 0.2 * (torch.arange(32) % 2 * 2.0 - 1.0)
+    assert loss(rows.image) < 1e-5
+    assert loss(rows.image + grain) < 1e-5
+    assert loss(toy.bank.rows(torch.arange(0, 8)).image) > 0.05
+
+
 def contrasted(toy: World, kind: int, weights: Contrastive, *, steps: int = 40) -> dict[str, float]:
     """Move the second pictures of pairs, at first of other faces, by the contrastive losses."""
     numbers = toy.bank.pairs[kind][:6]

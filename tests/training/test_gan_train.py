@@ -357,7 +357,7 @@ def test_codes_of_photos_are_remembered_and_matched(world: Path) -> None:
     assert (~trainer.codes[:, 0].isnan()).sum() in range(1, 9)
     torch.manual_seed(0)
     trainer.codes = torch.randn_like(trainer.codes) * 0.3 + 2.0
-    trainer._match_noise(recipe.stages[1])
+    trainer.match_noise(recipe.stages[1])
     rng = torch.Generator().manual_seed(0)
     drawn = trainer.draw_codes(recipe.stages[2], 4000, generator=rng)
     assert torch.allclose(drawn.mean(dim=0), trainer.codes.mean(dim=0), atol=0.05)

@@ -110,6 +110,8 @@ def _train(
             entry = {"images": now, "stage": stage.name, "level": trainer.level, **sums.take(world)}
             writer.log(entry)
             report(_line(entry))
+        if passed(outputs.sheet_every) or passed(outputs.metrics_every):
+            trainer.match_noise(stage)
         if world.is_main and passed(outputs.sheet_every):
             write_sheets(trainer, out / SHEETS)
         if world.is_main and passed(outputs.metrics_every):

@@ -50,6 +50,9 @@ class Objectives:
                 image = F.adaptive_avg_pool2d(rows.image, x.shape[-1])
                 terms["pixel"] = (weights.pixel, losses.pixel_loss(x, image, mask))
             return terms
+        if weights.pixel and weights.pixel_px:
+            small = [F.adaptive_avg_pool2d(part, weights.pixel_px) for part in (x, rows.image, mask)]
+            terms["pixel"] = (weights.pixel, losses.pixel_loss(small[0], small[1], (small[2] > 0.75).to(x)))
         if weights.identity:
             n = _share(len(x), weights.identity_share)
             described = self._describe((x * mask)[:n], rows.landmarks[:n], generator)

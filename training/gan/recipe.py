@@ -103,7 +103,9 @@ class Imitative:
     """Weights of Eqs. 2–5, and of the pixel loss that stands in for them at low resolution; 0 leaves one out.
 
     `identity_share` and `reading_share` of a batch go through the recognition and the reconstruction network: on a CPU a
-    picture costs more there than in G.
+    picture costs more there than in G. `pixel_px` keeps the pixel loss on at higher resolutions too, both pictures brought
+    down to it: what a rendering says of pose, light and colour without any network; 0 is the paper's way, below
+    `imitate_from_px` only.
     """
 
     identity: float = 0.0
@@ -111,6 +113,7 @@ class Imitative:
     lighting: float = 0.0
     colour: float = 0.0
     pixel: float = 0.0
+    pixel_px: int = 0
     identity_share: float = 1.0
     reading_share: float = 1.0
 

@@ -127,7 +127,8 @@ class Trainer:
     def step(self, stage: Stage) -> dict[str, Tensor]:
         """One step: D on real and generated pictures, then G through D and the other losses; returns unweighted terms."""
         self._on_growth()
-        self._match_noise(stage)
+        if stage.adversarial:
+            self.match_noise(stage)
         rate, batch = self.recipe.optimiser.at(self.resolution)
         self._set_learning_rate(rate * stage.lr_scale)
         rng = self.rng("step", device=self.world.device)
@@ -275,13 +276,17 @@ class Trainer:
                 self.optimisers = self._make_optimisers()
             self.progress.resolution = self.resolution
 
-    def _match_noise(self, stage: Stage) -> None:
-        """When an adversarial stage begins: let ε ~ N(0, I) stand for codes distributed as the photos' are."""
+    def match_noise(self, stage: Stage) -> None:
+        """Let ε ~ N(0, I) stand for codes distributed as the photos' are.
+
+        Done when an adversarial stage begins, and before pictures of a warm start are looked at.
+        """
         seen = self.codes[~self.codes[:, 0].isnan()]
-        if stage.adversarial and self.progress.noise_of_stage != stage.name and len(seen) > 2 * self.codes.shape[1]:
+        if self.progress.noise_of_stage != stage.name and len(seen) > 2 * self.codes.shape[1]:
             for network in (self.generator, self.average):
                 network.mapping.set_noise_distribution(seen.to(self.world.device))
-            self.progress.noise_of_stage = stage.name
+            if stage.adversarial:
+                self.progress.noise_of_stage = stage.name
 
     def _pictures(self, vector: Tensor, codes: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """Pictures of λ (N, total) and codes (N, E)."""
