@@ -145,6 +145,22 @@ def test_another_run_lends_its_weights_whatever_the_length_of_its_albedo(world: 
     assert torch.allclose(ours.landmarks, theirs.landmarks, atol=1e-4)
 
 
+def test_skin_is_carried_over_to_another_model_of_the_same_mesh() -> None:
+    """Components in another order and with other signs, and another mean: the same faces."""
+    face = BASIS.face_vertices
+    order = np.random.default_rng(0).permutation(BASIS.num_albedo)
+    components = -BASIS.albedo_basis[order]
+    mean = BASIS.mean_albedo + 0.5 * BASIS.albedo_basis[0]
+    other = replace(BASIS, albedo_basis=components, mean_albedo=mean)
+    turn, shift = runs.albedo_between(BASIS, other)
+    coefficients = np.random.default_rng(1).normal(size=BASIS.num_albedo).astype(np.float32)
+    theirs = BASIS.mean_albedo[face] + np.tensordot(coefficients, BASIS.albedo_basis[:, face], 1)
+    carried = turn.numpy() @ coefficients + shift.numpy()
+    ours = mean[face] + np.tensordot(carried, components[:, face], 1)
+    spread = np.abs(theirs - BASIS.mean_albedo[face]).mean()
+    assert np.abs(ours - theirs).mean() < 0.1 * spread
+
+
 def test_extraction_writes_a_lambda_table_with_where_and_how_well(folder: Path) -> None:
     path = folder / "extracted" / "lambda.parquet"
     table, photos = read_table(path), read_table(folder / "photos" / "lambda.parquet")

@@ -58,6 +58,7 @@ def bank_command(out: Path, table: Path | None, recipe: Path | None, morphable: 
 @_MORPHABLE
 @click.option("--max-minutes", type=float, help="Stop after so many minutes, with a checkpoint.")
 @click.option("--start-from", type=_FOLDER, help="Begin with the weights of this run, as far as they fit.")
+@click.option("--start-morphable", type=_FOLDER, help="The morphable model of that run, where it isn't this one's.")
 def train_command(
     role: str,
     out: Path,
@@ -68,8 +69,10 @@ def train_command(
     morphable: Path | None,
     max_minutes: float | None,
     start_from: Path | None,
+    start_morphable: Path | None,
 ) -> None:
     """Train the network for ROLE in OUT, from its last checkpoint on."""
+    from synthface.morphable.basis import MorphableBasis
     from synthface.networks.recognition import load_recognition
     from training.reconstruct import runs
     from training.reconstruct.train import CHECKPOINTS, Clock, Trainer, new_network, train
@@ -78,7 +81,8 @@ def train_command(
     world = _world(bank, photos, table, morphable, settings.network(role).backbone.size_px)
     network = new_network(world, settings.network(role), role)
     if start_from is not None and not (out / CHECKPOINTS).is_dir():
-        runs.warm_start(network, start_from)
+        bases = None if start_morphable is None else (MorphableBasis.load(start_morphable), world.basis)
+        runs.warm_start(network, start_from, bases)
     runs.describe_run(out, network)
     save_resolved(out / "recipe.resolved.json", "reconstruct", settings)
     recogniser = load_recognition() if world.photos is not None and settings.network(role).weights.identity else None
@@ -93,15 +97,16 @@ def train_command(
 @_TABLE
 @_MORPHABLE
 @click.option("--num", default=1000, show_default=True, help="Held-out pictures of each kind, at most.")
+@click.option("--num-likeness", default=200, show_default=True, help="Photos compared with their re-renderings.")
 def measure_command(
-    run: Path, bank: Path, photos: Path | None, table: Path | None, morphable: Path | None, num: int
+    run: Path, bank: Path, photos: Path | None, table: Path | None, morphable: Path | None, num: int, num_likeness: int
 ) -> None:
     """Measure RUN's best network on held-out pictures: metrics.json, and of photos sheet.jpg."""
     from training.reconstruct.report import measure_run
 
     config = json.loads((run / "network.json").read_text(encoding="utf-8"))
     world = _world(bank, photos, table, morphable, config["settings"]["size_px"])
-    click.echo(json.dumps(measure_run(run, world, num=num, report=_say), indent=2))
+    click.echo(json.dumps(measure_run(run, world, num=num, num_likeness=num_likeness, report=_say), indent=2))
 
 
 @reconstruct.command("export")

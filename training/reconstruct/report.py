@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from synthface.morphable.model import Factors, MorphableModel
 from synthface.networks.recognition import Recogniser, centred_similarity, load_recognition
 from synthface.networks.reconstruction import Reconstructed, Reconstruction
+from training.reconstruct.bank import CANVAS_SHARE
 from training.reconstruct.batches import Batch, World, held_out
 from training.reconstruct.measure import expression_r2, known_figures, photo_landmarks, read_all
 from training.reconstruct.overlay import overlay
+from training.reconstruct.photos import split
 from training.reconstruct.recipe import Augmentation
 from training.reconstruct.runs import METRICS, load_run
 from training.reconstruct.sheet import sheet
+from training.reconstruct.warp import Warp
 
 SHEET = "sheet.jpg"
 _NUM_SHEET = 40
@@ -29,9 +33,22 @@ _STILL = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5)
 
 
 def measure_run(
-    folder: Path, world: World, *, num: int = 1000, report: Callable[[str], None] = lambda line: None
+    folder: Path,
+    world: World,
+    *,
+    num: int = 1000,
+    num_likeness: int = 200,
+    report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Measure a run's best network on what it didn't learn from; writes `metrics.json` and, of photos, `sheet.jpg`."""
+    """Measure a run's best network on what it didn't learn from; writes `metrics.json` and, of photos, `sheet.jpg`.
+
+    Args:
+        folder: of the run.
+        world: its data.
+        num: pictures of each kind, at most.
+        num_likeness: photos whose re-renderings are compared with them; it takes by far the longest.
+        report: told what is being measured.
+    """
     network = load_run(folder, world.basis)
     report("renderings")
     rendered = held_out(world, num, strength=_AS_THEY_ARE)
@@ -42,27 +59,42 @@ def measure_run(
     figures["expressions_above_0.7"] = [name for name, r2 in figures["expression_r2"].items() if r2 >= 0.7]
     if world.photos is not None:
         report("photos")
-        figures["photos"] = photo_figures(network, world, held_out(world, num, strength=_STILL), folder)
+        batches = held_out(world, num, strength=_STILL)
+        figures["photos"] = photo_figures(network, world, batches, num_likeness)
+        _sheet(network, world).save(folder / SHEET, quality=92)
     rounded = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), 4))
     (folder / METRICS).write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
     return rounded
 
 
-def photo_figures(network: Reconstruction, world: World, batches: Sequence[Batch], folder: Path) -> dict[str, float]:
-    """Landmarks, identity and colour on photos, and the sheet."""
+def photo_figures(
+    network: Reconstruction, world: World, batches: Sequence[Batch], num_likeness: int
+) -> dict[str, float]:
+    """Landmarks, identity and colour on photos: as the network reads them, and as they were fitted."""
     photos = torch.cat([batch.photos for batch in batches])
     figures = dict(photo_landmarks(network, batches, world.detector)) | {"num": len(photos)}
+    some = slice(0, num_likeness)
+    photos = photos[some]
+    if not len(photos):
+        return figures
     model, recogniser = MorphableModel(world.basis), load_recognition()
     read = read_all(network, photos)
-    figures |= likeness(network.sizes.unpack(read.vector), read, photos, model, recogniser, "")
-    fitted = torch.cat([batch.vector[batch.num_renderings :] for batch in batches])
-    view = torch.cat([batch.view[batch.num_renderings :] for batch in batches])
-    of_fit = read._replace(vector=fitted, view=view)
-    figures |= likeness(network.sizes.unpack(fitted), of_fit, photos, model, recogniser, "_of_the_fit")
-    some = torch.from_numpy(np.linspace(0, len(photos) - 1, min(_NUM_SHEET, len(photos))).round().astype(np.int64))
-    chosen = Reconstructed(*(column[some] for column in read))  # type: ignore[index]
-    sheet(network, model, photos[some], chosen).save(folder / SHEET, quality=92)
-    return figures
+    vector, view = (
+        torch.cat([getattr(b, name)[b.num_renderings :] for b in batches])[some] for name in ("vector", "view")
+    )
+    for suffix, found in (("", read), ("_of_the_fit", read._replace(vector=vector, view=view))):
+        figures |= likeness(network.sizes.unpack(found.vector), found, photos, model, recogniser, suffix)
+    return figures | {"num_likeness": len(photos)}
+
+
+def _sheet(network: Reconstruction, world: World) -> Image.Image:
+    """Of held-out photos, larger than the network sees them."""
+    assert world.photos is not None
+    rows = np.flatnonzero(split(world.photos.keys) == -1)
+    rows = rows[np.linspace(0, len(rows) - 1, min(_NUM_SHEET, len(rows))).round().astype(np.int64)]
+    canvas = world.photos.canvas[rows].float() / 127.5 - 1.0
+    photos = Warp.none(len(rows)).pictures(canvas, round(canvas.shape[-1] / CANVAS_SHARE))
+    return sheet(network, MorphableModel(world.basis), photos, read_all(network, photos))
 
 
 @torch.no_grad()

@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from synthface.errors import DatasetError
 from synthface.morphable.basis import MorphableBasis
@@ -57,28 +59,52 @@ def load_run(folder: Path, basis: MorphableBasis, *, last: bool = False) -> Reco
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def warm_start(network: Reconstruction, folder: Path) -> None:
-    """Take over another run's last state, as far as it fits: λ's parts of another length begin anew, and so does the skin
-    where it is of another morphable model.
+def warm_start(
+    network: Reconstruction, folder: Path, bases: tuple[MorphableBasis, MorphableBasis] | None = None
+) -> None:
+    """Take over another run's last state, as far as it fits.
 
-    What the numbers mean (`mean`, `scale`) stays this network's own; the head's rows are brought to it.
+    What the numbers mean (`mean`, `scale`) stays this network's own; the head's rows are brought to it. λ's parts of another
+    length begin anew, and so does the skin where it is of another morphable model, unless both are given.
+
+    Args:
+        network: to be filled.
+        folder: of the other run.
+        bases: the other run's morphable model, and this network's: albedo is expressed in the one by the other.
     """
     config, tensors = _config(folder), dict(_state(folder, last=True).tensors)
     old = {name.removeprefix("network."): value.float() for name, value in tensors.items()}
-    weight, bias = network.head.weight.detach().clone(), network.head.bias.detach().clone()
-    parts = config.sizes.parts
+    head = {name: value.detach().clone() for name, value in network.head.named_parameters()}
     for name, place in network.sizes.parts.items():
-        before = parts[name]
-        is_alike = name != "albedo" or config.morphable_model_sha256 == network.config.morphable_model_sha256
-        if is_alike and place.stop - place.start == before.stop - before.start:
-            ratio = old["scale"][before] / network.scale[place]
-            weight[place] = old["head.weight"][before] * ratio[:, None]
-            moved = (old["mean"][before] - network.mean[place]) / network.scale[place]
-            bias[place] = old["head.bias"][before] * ratio + moved
-    weight[-3:], bias[-3:] = old["head.weight"][-3:], old["head.bias"][-3:]
-    own = network.state_dict()
+        before = config.sizes.parts[name]
+        # Of λ itself: rows and constants.
+        rows = old["scale"][before, None] * old["head.weight"][before]
+        constant = old["mean"][before] + old["scale"][before] * old["head.bias"][before]
+        if name == "albedo" and config.morphable_model_sha256 != network.config.morphable_model_sha256:
+            if bases is None:
+                continue
+            turn, shift = albedo_between(*bases)
+            rows, constant = turn @ rows, turn @ constant + shift
+        if len(rows) == place.stop - place.start:
+            head["weight"][place] = rows / network.scale[place, None]
+            head["bias"][place] = (constant - network.mean[place]) / network.scale[place]
+    for name, values in head.items():
+        values[-3:] = old[f"head.{name}"][-3:]
     backbone = {name: value for name, value in old.items() if name.startswith("backbone.")}
-    network.load_state_dict({**own, **backbone, "head.weight": weight, "head.bias": bias})
+    own = {f"head.{name}": value for name, value in head.items()}
+    network.load_state_dict({**network.state_dict(), **backbone, **own})
+
+
+def albedo_between(before: MorphableBasis, after: MorphableBasis) -> tuple[Tensor, Tensor]:
+    """(Kt', Kt) and (Kt',): the albedo coefficients of one model as another's, nearest over the face; of one mesh."""
+    face = after.face_vertices
+    components, others = (b.albedo_basis[:, face].reshape(b.num_albedo, -1).astype(np.float64) for b in (before, after))
+    apart = (before.mean_albedo[face] - after.mean_albedo[face]).reshape(-1).astype(np.float64)
+    gram = others @ others.T
+    # Components that hardly show on the face (the colour of the eyes, say) stay where they are.
+    gram += 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    turn, shift = np.linalg.solve(gram, others @ components.T), np.linalg.solve(gram, others @ apart)
+    return torch.from_numpy(turn).float(), torch.from_numpy(shift).float()
 
 
 def export_run(folder: Path, out: Path, basis: MorphableBasis, *, name: str, card: Mapping[str, Any]) -> Reconstruction:

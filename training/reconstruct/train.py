@@ -196,7 +196,7 @@ class Clock:
 def train(
     trainer: Trainer, out: Path, *, clock: Clock, report: Report = lambda line: None, max_images: int | None = None
 ) -> dict[str, Any]:
-    """Train until the recipe's pictures, `max_images` or the clock are through; returns the best figures.
+    """Train until the recipe's pictures, `max_images` or the clock are through, a step at least; returns the best figures.
 
     Checkpoints go to `out`, the best by the held-out error also to `out/best`.
     """
@@ -207,7 +207,8 @@ def train(
     until = recipe.images if max_images is None else min(recipe.images, max_images)
     sums: dict[str, list[float]] = {}
     since, logged, kept = time.monotonic(), trainer.images, trainer.images
-    while trainer.images < until and clock.share < 1.0:
+    is_last = trainer.images >= until
+    while not is_last:
         trainer.network.train()
         for name, value in trainer.step(max(trainer.images / until, clock.share)).items():
             sums.setdefault(name, []).append(value)
