@@ -14,6 +14,7 @@ import numpy.typing as npt
 from synthface.designs import correlated, joint_rows
 from synthface.errors import DatasetError
 from synthface.factors.types import AttributeAxis, FactorLayout
+from synthface.morphable.skin import individual_typology_angle
 from synthface.seeding import normals, stream_uniforms
 from synthface.spec.model import Correlation, Spec
 
@@ -130,7 +131,7 @@ def attribute_of(spec: Spec, layout: FactorLayout, name: str, identity: I64) -> 
     if spec.identities.attributes:  # another attribute may stand on the same components
         return identity_factors(spec, layout, identity)[2][name]
     axis = layout.attributes[name]
-    count = axis.components[0] + 1
+    count = axis.components[0] + 1 if axis.colour is None else layout.num_albedo
     drawn = spec.identities.sample.scale * normals(spec.seed, f"identity.{axis.space}", identity, count)
     return read_attribute(axis, drawn, drawn)
 
@@ -145,7 +146,13 @@ def apply_attribute(
 
 
 def read_attribute(axis: AttributeAxis, shape: npt.NDArray[Any], albedo: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The attribute's value (N,) of given coefficients, held at the ends of its scale; by its first component."""
+    """The attribute's value (N,) of given coefficients, held at the ends of its scale.
+
+    Skin tones of models whose albedo was learned follow from the colour itself; others are read off their first component.
+    """
+    if axis.colour is not None:
+        colour = (axis.colour.mean + np.asarray(albedo, np.float64) @ axis.colour.steps).clip(1e-4, 1.0)
+        return individual_typology_angle(colour).clip(axis.values[0], axis.values[-1])
     target = albedo if axis.space == "albedo" else shape
     coefficients = axis.coefficients[:, 0]
     if coefficients[0] > coefficients[-1]:

@@ -14,6 +14,19 @@ IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class SkinColour:
+    """The mean colour of reference skin as a function of albedo coefficients: mean + α_t · steps, linear RGB.
+
+    Args:
+        mean: (3,).
+        steps: (Kt, 3).
+    """
+
+    mean: npt.NDArray[np.float64]
+    steps: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class AttributeAxis:
     """A named identity attribute with a measured scale, reached by moving along albedo or shape components.
 
@@ -25,6 +38,7 @@ class AttributeAxis:
         coefficients: (K, C) coefficients that give those values; linear in between.
         space: which coefficients: `albedo` or `shape`.
         components: (C,) the indices they go to.
+        colour: for skin tones, what they are read off exactly; others are read off their first component.
     """
 
     unit: str
@@ -32,6 +46,7 @@ class AttributeAxis:
     coefficients: npt.NDArray[np.float64]
     space: str
     components: tuple[int, ...]
+    colour: SkinColour | None = None
 
 
 @dataclass(frozen=True)

@@ -136,12 +136,18 @@ class MorphableBasis:
 
     def layout(self, *, num_noise: int = 32) -> FactorLayout:
         """The sizes and names of λ that this model takes."""
+        from synthface.morphable.skin import measured_axis
+
+        attributes = dict(self.attributes)
+        axis = attributes.get("skin_tone_ita_deg")
+        if axis is not None and len(axis.components) > 1:
+            attributes["skin_tone_ita_deg"] = measured_axis(self, axis)
         return FactorLayout(
             num_shape=self.num_shape,
             num_albedo=self.num_albedo,
             expression_names=self.expression_names,
             num_noise=num_noise,
-            attributes=self.attributes,
+            attributes=attributes,
         )
 
     def save(self, folder: str | Path) -> None:

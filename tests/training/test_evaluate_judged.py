@@ -17,7 +17,7 @@ from tests.training.evaluate_toy import BASIS, SIZES, Analytic, Judge, all_signs
 from training.evaluate import control, identity, truncation
 from training.evaluate.recipe import ControlSizes, EvaluateRecipe, IdentitySizes, QualitySizes, TruncationSizes
 from training.evaluate.source import invented_source, rng_for
-from training.morphable.paint import individual_typology_angle
+from synthface.morphable.skin import individual_typology_angle
 
 INVENTED = invented_source(BASIS, seed=0).table.double()
 

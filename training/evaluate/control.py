@@ -20,11 +20,11 @@ from torch import Tensor
 from synthface.factors import lighting
 from synthface.factors.pose import AXES
 from synthface.morphable.basis import MorphableBasis
+from synthface.morphable.skin import individual_typology_angle
 from synthface.networks.mapping import GROUPS
 from synthface.spec.names import actions_of
 from training.evaluate.bench import Bench
 from training.gan.metrics import correlation
-from training.morphable.paint import individual_typology_angle
 
 F64 = npt.NDArray[np.float64]
 

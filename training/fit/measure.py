@@ -14,10 +14,11 @@ from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.camera import clip_to_pixels
 from synthface.morphable.model import Factors, MorphableModel
 from synthface.morphable.render import render
+from synthface.morphable.skin import plain_skin
 from synthface.networks.recognition import load_recognition
 from training.fit.geometry import Geometry
 from training.fit.surface import Surface, framed
-from training.fit.unlit import plain_skin, without_light
+from training.fit.unlit import without_light
 from training.photos.prepared import PreparedPhotos
 
 #: Photos whose re-renderings are compared, spread over the folder, and at which size.
@@ -35,7 +36,7 @@ def measure(
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """All figures of a fit."""
-    skin = torch.from_numpy(plain_skin(basis, surface.vertices))
+    skin = torch.from_numpy(plain_skin(basis)[surface.vertices])
     normals = MorphableModel(basis).normals(torch.from_numpy(basis.mean_shape)[None])[0, surface.vertices]
     _, light_in_albedo = without_light(torch.from_numpy(basis.mean_albedo[surface.vertices]), normals, skin)
     yaw = factors.pose_rad[:, 1].rad2deg().abs()

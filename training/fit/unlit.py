@@ -13,6 +13,7 @@ from synthface.factors.lighting import LAMBERT
 from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.lighting import sh_basis
 from synthface.morphable.model import MorphableModel
+from synthface.morphable.skin import plain_skin
 from training.fit.light import LUMINANCE, Light, fit_light
 from training.fit.surface import Surface
 
@@ -31,7 +32,7 @@ def fit_lights(
     basis: MorphableBasis, surface: Surface, *, rounds: int = 3, report: Callable[[str], None] = lambda line: None
 ) -> tuple[Light, Tensor]:
     """Lights of all photos, and the mean albedo (V_f, 3) that goes with them: each is fitted given the other."""
-    skin = torch.from_numpy(plain_skin(basis, surface.vertices))
+    skin = torch.from_numpy(plain_skin(basis)[surface.vertices])
     normals = MorphableModel(basis).normals(torch.from_numpy(basis.mean_shape)[None])[0, surface.vertices]
     twin = twins(basis, surface.vertices)
     albedo = torch.from_numpy(basis.mean_albedo[surface.vertices])
@@ -81,16 +82,6 @@ def _mean_pattern(surface: Surface, light: Light, albedo: Tensor) -> Tensor:
         count += weight.sum(0)
     seen = count / len(surface) > LEAST_WEIGHT
     return torch.where(seen[:, None], (total / count.clamp_min(1e-6)[:, None]).exp(), albedo)
-
-
-def plain_skin(basis: MorphableBasis, vertices: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """(V_f,) which of the face's vertices touch nothing but plain skin: no lips, brows, eyes or nostrils."""
-    other = np.isin(basis.face_part, [n for n, name in enumerate(basis.part_names) if name != "skin"])
-    touched = np.zeros(basis.num_vertices, bool)
-    touched[basis.faces[other & ~np.isin(basis.face_part, part_numbers(basis, ("neck", "scalp")))]] = True
-    # Another ring, so that the brows' soft edge stays out too.
-    touched[basis.faces[touched[basis.faces].any(axis=1)]] = True
-    return ~touched[vertices]
 
 
 def twins(basis: MorphableBasis, vertices: npt.NDArray[np.intp]) -> Tensor:

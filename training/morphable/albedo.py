@@ -17,10 +17,11 @@ from torch import Tensor
 from synthface.factors.types import AttributeAxis
 from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.model import MorphableModel
+from synthface.morphable.skin import individual_typology_angle, plain_skin, reference_skin
 from training.fit.light import Light
 from training.fit.surface import Surface
-from training.fit.unlit import LEAST_WEIGHT, OCCLUDED, albedo_of, part_numbers, plain_skin, twins, without_light
-from training.morphable.paint import COMPONENTS, DARKEST, LIGHTEST, individual_typology_angle
+from training.fit.unlit import LEAST_WEIGHT, OCCLUDED, albedo_of, part_numbers, twins, without_light
+from training.morphable.paint import COMPONENTS, DARKEST, LIGHTEST
 
 F64 = npt.NDArray[np.float64]
 
@@ -67,14 +68,22 @@ def learn_albedo(
         num_albedo: Kt.
         report: told each step.
     """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the low-rank decompositions start at random
+        return _learn(basis, surface, light, mean, num_albedo, report)
+
+
+def _learn(
+    basis: MorphableBasis, surface: Surface, light: Light, mean: Tensor, num_albedo: int, report: Callable[[str], None]
+) -> tuple[MorphableBasis, AlbedoReport]:
     vertices = surface.vertices
-    reference = torch.from_numpy(_reference_skin(basis, surface))
+    reference = torch.from_numpy(reference_skin(basis)[vertices])
     albedo, trusted = _filled(basis, surface, light, mean, report)
     average = albedo.mean(dim=0)
     twin = twins(basis, vertices)
     average = (average + average[twin]) / 2
     normals = MorphableModel(basis).normals(torch.from_numpy(basis.mean_shape)[None])[0, vertices]
-    skin = torch.from_numpy(plain_skin(basis, vertices))
+    skin = torch.from_numpy(plain_skin(basis)[vertices])
     # Unseen edges were filled in with shaded neighbours: what light could explain comes out once more.
     average, _ = without_light(average, normals, skin)
     tones = albedo[:, reference].mean(dim=1)
@@ -259,18 +268,6 @@ def _tone_axis(tones: F64, step: F64) -> AttributeAxis:
     rising = np.concatenate([[True], np.diff(np.maximum.accumulate(values)) > 1e-6])
     coefficients = (colour - tones.mean(0)) @ np.linalg.inv(step).T
     return AttributeAxis("degree", values[rising], coefficients[rising], "albedo", tuple(range(NUM_TONE)))
-
-
-def _reference_skin(basis: MorphableBasis, surface: Surface) -> npt.NDArray[np.bool_]:
-    """(V_f,) cheeks and the middle of the forehead: plain skin that photos see well and hair doesn't cover."""
-    points = basis.mean_shape[surface.vertices]
-    x, y, z = points.T
-    brows = basis.mean_shape[basis.landmarks68[17:27]]
-    eyes = basis.mean_shape[basis.landmarks68[36:48]]
-    mouth = basis.mean_shape[basis.landmarks68[48:68]]
-    cheek = (y < eyes[:, 1].min() - 0.12) & (y > mouth[:, 1].mean() + 0.05) & (np.abs(x) > 0.22) & (np.abs(x) < 0.52)
-    forehead = (y > brows[:, 1].max() + 0.08) & (y < brows[:, 1].max() + 0.25) & (np.abs(x) < 0.3)
-    return plain_skin(basis, surface.vertices) & (cheek | forehead) & (z > 0.2)
 
 
 def _painted_tone(basis: MorphableBasis) -> F64:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthface.factors.types import AttributeAxis
+from synthface.morphable.skin import individual_typology_angle
 from training.morphable.head import PART, Head
 
 F64 = npt.NDArray[np.float64]
@@ -19,10 +20,6 @@ F64 = npt.NDArray[np.float64]
 #: Base tone at −3.3 and +3.3 standard deviations, so that a random one all but never leaves the range: deep brown and
 #: very fair skin, linear RGB.
 DARKEST, LIGHTEST, REACH = np.array([0.050, 0.0205, 0.0095]), np.array([0.84, 0.58, 0.435]), 3.3
-_D65 = np.array([0.95047, 1.0, 1.08883])
-_XYZ_FROM_RGB = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
 COMPONENTS = ("skin tone", "cheek redness", "lip colour", "brow darkness", "iris colour", "scalp hair", "beard shadow")
 
 
@@ -33,17 +30,6 @@ class Paint:
     mean: F64
     components: F64
     forehead: npt.NDArray[np.bool_]
-
-
-def individual_typology_angle(linear_rgb: F64) -> F64:
-    """ITA° (…) of colours (…, 3): atan2(L* − 50, b*) under D65; light skin has high values.
-
-    Source: Chardon, Cretois and Hourseau 1991; CIE 15.
-    """
-    xyz = linear_rgb @ _XYZ_FROM_RGB.T / _D65
-    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    lightness, b = 116 * f[..., 1] - 16, 200 * (f[..., 1] - f[..., 2])
-    return np.degrees(np.arctan2(lightness - 50, b))
 
 
 def skin_tone_axis(paint: Paint) -> AttributeAxis:

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from synthface.errors import MorphableModelError
 from synthface.factors.types import AttributeAxis
 from synthface.morphable.basis import MorphableBasis
+from synthface.morphable.skin import individual_typology_angle
 from training.morphable.importers.common import dense_landmarks, needed, shaped, to_canonical
-from training.morphable.paint import individual_typology_angle
 
 F64 = npt.NDArray[np.float64]
 

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from synthface.errors import MorphableModelError
 from synthface.factors.types import AttributeAxis
+from synthface.morphable.skin import individual_typology_angle
 from training.morphable.build import ORIGIN_BEHIND_NOSE_DM, PUPIL_DISTANCE_DM
 from training.morphable.mesh import farthest_points
-from training.morphable.paint import DARKEST, LIGHTEST, REACH, individual_typology_angle
+from training.morphable.paint import DARKEST, LIGHTEST, REACH
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
