@@ -376,6 +376,18 @@ def test_the_average_follows_the_generator(world: Path) -> None:
     assert torch.allclose(trainer.average.synthesis.constant, expected, atol=1e-6)
 
 
+def test_the_average_forgets_the_start_soon_where_asked_to(world: Path) -> None:
+    """With a ramp the half-life is a share of the images seen: after 80 images of 8, half of a step's way at 0.1."""
+    trainer, recipe = trainer_of(world, ema_half_life_images=10_000, ema_rampup=0.1)
+    trainer.step(recipe.stages[0])
+    assert torch.equal(trainer.average.synthesis.constant, trainer.generator.synthesis.constant)
+    trainer.progress.num_images = 80
+    before = trainer.average.synthesis.constant.clone()
+    trainer.step(recipe.stages[0])
+    expected = (before + trainer.generator.synthesis.constant) / 2
+    assert torch.allclose(trainer.average.synthesis.constant, expected, atol=1e-6)
+
+
 def test_the_discriminator_is_not_moved_by_the_generators_step(world: Path) -> None:
     """In the warm start D stays as it is; in the game both move."""
     trainer, recipe = trainer_of(world)

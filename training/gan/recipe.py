@@ -227,6 +227,8 @@ class GanRecipe:
         mirror: mirror half of the real pictures that D sees. G sees λ mirrored only where the pack holds mirrored copies.
         growth: the progressive schedule; for `adain`, and None for `modulated`.
         ema_half_life_images: of the moving average of G.
+        ema_rampup: at first the half-life is this share of the images seen, so that the average soon forgets where G
+            started (StyleGAN2 takes 0.05); None has it full from the start.
         imitate_from_px: below this resolution the pixel loss stands in for Eqs. 2–5.
         robustify: how far pictures are disturbed before frozen networks in losses; None not at all.
         frozen: roles (`recognition`, `reconstruction`, `parser`, `features`, `judge`) of the frozen networks to load;
@@ -246,6 +248,7 @@ class GanRecipe:
     mirror: bool = True
     growth: Growth | None = None
     ema_half_life_images: float = 10_000.0
+    ema_rampup: float | None = None
     imitate_from_px: int = 64
     robustify: Robustification | None = field(default_factory=Robustification)
     frozen: tuple[Literal["recognition", "reconstruction", "parser", "features", "judge"], ...] = ()

@@ -145,9 +145,10 @@ class Trainer:
         if stage.adversarial:
             logged |= self._discriminator_step(groups, rng_cpu, rng)
         logged |= self._generator_step(stage, fakes, groups, terms, rng)
-        adversarial.update_average(
-            self.average, self.generator, num_images=batch, half_life_images=self.recipe.ema_half_life_images
-        )
+        half_life = self.recipe.ema_half_life_images
+        if self.recipe.ema_rampup is not None:
+            half_life = min(half_life, self.progress.num_images * self.recipe.ema_rampup)
+        adversarial.update_average(self.average, self.generator, num_images=batch, half_life_images=half_life)
         self.progress.num_images += batch
         self.progress.num_steps += 1
         return logged
