@@ -20,7 +20,7 @@ from torch import Tensor
 from synthface.factors import lighting
 from synthface.factors.pose import AXES
 from synthface.morphable.basis import MorphableBasis
-from synthface.morphable.skin import individual_typology_angle
+from synthface.morphable.skin import individual_typology_angle, skin_colour
 from synthface.networks.mapping import GROUPS
 from synthface.spec.names import actions_of
 from training.evaluate.bench import Bench
@@ -195,8 +195,6 @@ def _random(bench: Bench) -> dict[str, Any]:
 
 
 def skin_tone_deg(basis: MorphableBasis, albedo: F64) -> F64:
-    """ITA° (N,) of the mean colour of the face mask's vertices without light, for albedo coefficients (N, Kt)."""
-    face = basis.face_vertices
-    mean = basis.mean_albedo[face].mean(axis=0, dtype=np.float64)
-    step = basis.albedo_basis[:, face].mean(axis=1, dtype=np.float64)
-    return np.asarray(individual_typology_angle((mean + albedo @ step).clip(1e-4, 1.0)))
+    """ITA° (N,) of the reference skin without light, as specs and labels count it, for albedo coefficients (N, Kt)."""
+    colour = skin_colour(basis)
+    return np.asarray(individual_typology_angle((colour.mean + albedo @ colour.steps).clip(1e-4, 1.0)))

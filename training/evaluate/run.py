@@ -115,7 +115,7 @@ def factor_source(subject: Subject, table: Path | None, seed: int) -> FactorSour
         return source.table_source(table, subject.layout)
     if not isinstance(subject, BundleSubject):
         return source.invented_source(subject.basis, seed=seed)
-    decoders = subject.bundle.decoders()
+    decoders = subject.bundle.priors()
     if set(GROUPS) <= set(decoders):
         return source.prior_source(decoders, subject.layout, seed=seed)
     raise SynthfaceError(
