@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from synthface.morphable.skin import individual_typology_angle, reference_skin
 from synthface.networks.mapping import GROUPS
 from synthface.networks.truncation import Kind
 from tests.training.evaluate_toy import BASIS, SIZES, Analytic, Judge, all_signs, bench, signs_of, vectors_of
 from training.evaluate import control, identity, truncation
 from training.evaluate.recipe import ControlSizes, EvaluateRecipe, IdentitySizes, QualitySizes, TruncationSizes
 from training.evaluate.source import invented_source, rng_for
-from synthface.morphable.skin import individual_typology_angle, reference_skin
 
 INVENTED = invented_source(BASIS, seed=0).table.double()
 
