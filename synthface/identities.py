@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from synthface.designs import correlated, joint_rows
 from synthface.errors import DatasetError
+from synthface.factors.priors import draw_prior
 from synthface.factors.types import AttributeAxis, FactorLayout
 from synthface.morphable.skin import individual_typology_angle
 from synthface.seeding import normals, stream_uniforms
@@ -79,14 +80,13 @@ def identity_factors(
 ) -> tuple[F32, F32, dict[str, npt.NDArray[np.float64]]]:
     """Shape (N, Ks), albedo (N, Kt) and attributes of identities (N,).
 
-    Coefficients are standard normal times the prior's scale; an attribute then overwrites the components it stands on.
+    Coefficients come from the generator's prior, or are standard normal where it has none, times the prior's scale; an
+    attribute then overwrites the components it stands on.
     """
     if reused is not None:
         chosen = {name: values[identity] for name, values in reused.attributes.items()}
         return reused.shape[identity], reused.albedo[identity], chosen
-    scale = spec.identities.sample.scale
-    shape = scale * normals(spec.seed, "identity.shape", identity, layout.num_shape)
-    albedo = scale * normals(spec.seed, "identity.albedo", identity, layout.num_albedo)
+    shape, albedo = _coefficients(spec, layout, identity)
     attributes: dict[str, npt.NDArray[np.float64]] = {}
     for name, value in attribute_values(spec, identity).items():
         attributes[name] = value
@@ -95,6 +95,15 @@ def identity_factors(
         if name not in attributes:
             attributes[name] = read_attribute(layout.attributes[name], shape, albedo)
     return shape.astype(np.float32), albedo.astype(np.float32), attributes
+
+
+def _coefficients(spec: Spec, layout: FactorLayout, identity: I64) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    scale = spec.identities.sample.scale
+    if "identity" in layout.priors:
+        both = draw_prior(layout.priors["identity"], spec.seed, "identity", identity, scale=scale)
+        return both[:, : layout.num_shape], both[:, layout.num_shape :]
+    shape = scale * normals(spec.seed, "identity.shape", identity, layout.num_shape)
+    return shape, scale * normals(spec.seed, "identity.albedo", identity, layout.num_albedo)
 
 
 def attribute_values(spec: Spec, identity: I64) -> dict[str, npt.NDArray[np.float64]]:
@@ -128,7 +137,8 @@ def attribute_of(spec: Spec, layout: FactorLayout, name: str, identity: I64) -> 
     """One attribute (N,) of identities (N,); cheaper than `identity_factors` where it needs no more than that."""
     if name in spec.identities.attributes:
         return attribute_values(spec, identity)[name]
-    if spec.identities.attributes:  # another attribute may stand on the same components
+    # Another attribute may stand on the same components, and a prior draws them all together.
+    if spec.identities.attributes or "identity" in layout.priors:
         return identity_factors(spec, layout, identity)[2][name]
     axis = layout.attributes[name]
     count = axis.components[0] + 1 if axis.colour is None else layout.num_albedo

@@ -19,6 +19,7 @@ from synthface.errors import SynthfaceError
 from synthface.factors import expression as expressions
 from synthface.factors import lighting as lights
 from synthface.factors.pose import AXES, rotation_matrix
+from synthface.factors.priors import draw_prior
 from synthface.factors.types import FactorBatch
 from synthface.identities import ATTRIBUTES, identity_factors
 from synthface.plan import KEY_DIGITS, Plan, Rows
@@ -247,10 +248,16 @@ def _assemble(
     columns: dict[str, npt.NDArray[Any]],
 ) -> _Drawn:
     """λ and ε of leaf values."""
-    assert isinstance(factors.pose, Pose), factors.pose
-    degrees = np.stack([values[f"pose.{axis}"] for axis in AXES], axis=1)
-    pose = np.radians(degrees)
-    sh, described = _lighting(factors, values, pose)
+    if isinstance(factors.pose, FactorPrior):
+        pose = _from_prior(plan, stream, "pose", factors.pose, rows, key)
+    else:
+        assert isinstance(factors.pose, Pose), factors.pose
+        pose = np.radians(np.stack([values[f"pose.{axis}"] for axis in AXES], axis=1))
+    if isinstance(factors.lighting, FactorPrior):
+        sh = _from_prior(plan, stream, "lighting", factors.lighting, rows, key).reshape(-1, 3, 9)
+        described: dict[str, npt.NDArray[Any]] = {}
+    else:
+        sh, described = _lighting(factors, values, pose)
     for n, post in enumerate(plan.spec.output.post):
         described[f"post{n}_{post.kind}"] = values[f"output.post[{n}].{post.kind}"].astype(np.float32)
     return _Drawn(
@@ -260,6 +267,15 @@ def _assemble(
         noise=_noise(plan, stream, rows, key, factors.noise.per),
         columns={**columns, **described},
     )
+
+
+def _from_prior(plan: Plan, stream: str, factor: str, prior: FactorPrior, rows: Rows, key: I64) -> F64:
+    """A whole factor (N, size) by the generator's prior."""
+    if factor not in plan.layout.priors:
+        raise _unresolved(factor, prior)
+    index = {"image": key, "identity": rows.person, "dataset": np.zeros_like(key)}[prior.per]
+    name = f"{stream}/{factor}" if prior.per == "image" else factor
+    return draw_prior(plan.layout.priors[factor], plan.spec.seed, name, index, scale=prior.scale)
 
 
 def _noise(plan: Plan, stream: str, rows: Rows, key: I64, per: Per) -> F64:
@@ -279,6 +295,8 @@ def _expression(plan: Plan, stream: str, factors: Factors, values: dict[str, F64
         )
     if isinstance(expression, ExpressionMixture):
         return _expression_mixture(plan, stream, expression, values, rows, key)
+    if isinstance(expression, FactorPrior):
+        return _from_prior(plan, stream, "expression", expression, rows, key)
     raise _unresolved("expression", expression)
 
 
@@ -295,9 +313,10 @@ def _expression_mixture(
     result = np.zeros((len(u), plan.layout.num_expression))
     for number, (_, component) in enumerate(mixture.components):
         mine = np.flatnonzero(which == number)
-        if isinstance(component, FactorPrior):
-            raise _unresolved("expression", component)
         if isinstance(component, Neutral) or not len(mine):
+            continue
+        if isinstance(component, FactorPrior):
+            result[mine] = _from_prior(plan, stream, "expression", component, _take(rows, mine), key[mine])
             continue
         drawn = {}
         for action, leaf in component.values.items():

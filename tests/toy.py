@@ -74,3 +74,16 @@ def sphere_basis(
         },
         card={"source": "made by tests/toy.py"},
     )
+
+
+class LinearPrior:
+    """A prior in closed form: mean + gain · z, each number of z in its place, and 0.01 of the residual."""
+
+    def __init__(self, size: int, *, mean: float = 0.0, gain: float = 1.0) -> None:
+        self.size = self.z_size = size
+        self.mean, self.gain = mean, gain
+
+    def decode(self, z: np.ndarray, *, residual: np.ndarray | None = None) -> np.ndarray:
+        """λ (N, size)."""
+        extra = 0.0 if residual is None else 0.01 * residual
+        return (self.mean + self.gain * z + extra).astype(np.float32)

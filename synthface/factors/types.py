@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from synthface.factors.priors import Prior
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -61,7 +64,7 @@ class FactorLayout:
         attributes: identity attributes that a spec can ask for by name.
         trusted_ranges: factor path in the spec's language (`pose.yaw`, degrees) to the range the generator was trained
             for; outside it a spec warns. Empty means everywhere.
-        priors: names of factors (`identity`, `expression`, `lighting`, `pose`) with a learned prior (a λ-VAE).
+        priors: factor (`identity`, `expression`, `lighting`, `pose`) to its learned prior, where it has one (a λ-VAE).
     """
 
     num_shape: int
@@ -70,7 +73,7 @@ class FactorLayout:
     num_noise: int = 32
     attributes: Mapping[str, AttributeAxis] = field(default_factory=dict)
     trusted_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    priors: frozenset[str] = frozenset()
+    priors: Mapping[str, Prior] = field(default_factory=dict)
 
     @property
     def num_expression(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from synthface.errors import GeneratorError
@@ -57,14 +57,23 @@ def generator_info(name: str = "default") -> GeneratorInfo:
 
     resolved = resolve_name(name)
     if is_bundle(resolved):
-        from synthface.networks.bundle import read_config
+        from synthface.networks.bundle import priors_of, read_config
 
         config, basis = read_config(resolved), MorphableBasis.load()
-        layout = config.layout(basis)
+        layout = config.layout(basis, priors_of(resolved, config))
         return GeneratorInfo(resolved, layout, config.tile_size, basis.part_names, len(basis.landmarks_dense))
     folder = _folder_of(resolved)
     basis = MorphableBasis.load(folder)
-    return GeneratorInfo(resolved, basis.layout(), MORPHABLE_TILE, basis.part_names, len(basis.landmarks_dense))
+    layout = basis.layout() if folder else bundled_layout()
+    return GeneratorInfo(resolved, layout, MORPHABLE_TILE, basis.part_names, len(basis.landmarks_dense))
+
+
+def bundled_layout() -> FactorLayout:
+    """The bundled morphable model's λ and ε, with the priors that ship with it."""
+    from synthface.factors.priors import bundled_priors
+    from synthface.morphable.basis import MorphableBasis
+
+    return replace(MorphableBasis.load().layout(), priors=bundled_priors())
 
 
 def is_bundle(name: str) -> bool:

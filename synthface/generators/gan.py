@@ -46,7 +46,7 @@ class GanGenerator:
     ) -> None:
         self._bundle, self._device, self._truncation = bundle, device, truncation
         self._basis = basis or MorphableBasis.load()
-        self.layout: FactorLayout = bundle.config.layout(self._basis)
+        self.layout: FactorLayout = bundle.config.layout(self._basis, bundle.priors())
         found = {"focal_per_pixel": camera.FOCAL_PER_PIXEL, "distance_dm": camera.DISTANCE_DM}
         if any(abs(found[name] - value) > 1e-6 for name, value in bundle.config.camera.items()):
             raise GeneratorError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from synthface.factors.types import FactorBatch, FactorLayout
-from synthface.generators import MORPHABLE_TILE
+from synthface.generators import MORPHABLE_TILE, bundled_layout
 from synthface.generators.base import Generated
 from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.lighting import srgb_to_linear
@@ -40,12 +40,13 @@ class MorphableGenerator:
 
     def __init__(self, basis: MorphableBasis | None = None, *, device: str = "cpu") -> None:
         self._basis = basis or MorphableBasis.load()
+        self._is_bundled = basis is None
         self._device = device
 
     @cached_property
     def layout(self) -> FactorLayout:
-        """The morphable model's own sizes and names."""
-        return self._basis.layout()
+        """The morphable model's own sizes and names, and the bundled one's priors."""
+        return bundled_layout() if self._is_bundled else self._basis.layout()
 
     @cached_property
     def model(self) -> MorphableModel:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from synthface.networks import decoders
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from synthface.factors.priors import Prior
     from synthface.morphable.basis import MorphableBasis
     from synthface.networks.generator import GeneratorNetwork
 
@@ -72,8 +73,12 @@ class BundleConfig:
         """Of its pictures."""
         return int(self.architecture["synthesis"]["size_px"])
 
-    def layout(self, basis: MorphableBasis) -> FactorLayout:
+    def layout(self, basis: MorphableBasis, priors: Mapping[str, Prior] | None = None) -> FactorLayout:
         """The sizes and names of λ and ε, with what the generator adds to the morphable model's.
+
+        Args:
+            basis: the morphable model.
+            priors: the decoders that lie in the bundle's folder.
 
         Raises:
             GeneratorError: `basis` isn't the model that the generator was trained with.
@@ -84,13 +89,11 @@ class BundleConfig:
                 f"({self.morphable_model['sha256'][:12]}…), found {basis.name!r} ({basis.digest[:12]}…); "
                 "λ would mean something else: use the version of the model that the bundle names"
             )
-        return FactorLayout(
-            num_shape=basis.num_shape,
-            num_albedo=basis.num_albedo,
+        return replace(
+            basis.layout(num_noise=int(self.architecture["num_noise"])),
             expression_names=self.expression_names,
-            num_noise=int(self.architecture["num_noise"]),
-            attributes=basis.attributes,
             trusted_ranges=dict(self.trusted_ranges),
+            priors=priors or {},
         )
 
 
@@ -108,9 +111,14 @@ class Bundle:
     config: BundleConfig
     network: GeneratorNetwork
 
-    def decoders(self) -> Mapping[str, decoders.Decoder]:
-        """Factor to the decoder of its prior."""
-        return decoders.load_decoders(self.folder) if self.config.priors else {}
+    def priors(self) -> Mapping[str, Prior]:
+        """Factor to its prior."""
+        return priors_of(self.folder, self.config)
+
+
+def priors_of(folder: str | Path, config: BundleConfig) -> Mapping[str, Prior]:
+    """The priors that lie in a bundle's folder; no torch needed."""
+    return decoders.load_decoders(folder) if config.priors else {}
 
 
 def read_config(folder: str | Path) -> BundleConfig:

@@ -12,6 +12,7 @@ from synthface.factors.types import AttributeAxis, FactorLayout
 from synthface.spec import check_against_layout, load_spec, resolve
 from synthface.spec.model import ExpressionMixture, FactorPrior, LightRig, Neutral, Pose
 from synthface.spec.names import ARKIT_ACTIONS
+from tests.toy import LinearPrior
 
 AXIS = AttributeAxis("degree", np.array([-60.0, 60.0]), np.array([[-1.0], [1.0]]), "albedo", (0,))
 LAYOUT = FactorLayout(
@@ -25,7 +26,9 @@ LAYOUT = FactorLayout(
         "lighting.lights.azimuth": (-90, 90),
     },
 )
-LEARNED = dataclasses.replace(LAYOUT, priors=frozenset({"pose", "expression", "lighting"}))
+LEARNED = dataclasses.replace(
+    LAYOUT, priors={name: LinearPrior(size) for name, size in (("pose", 3), ("expression", 4), ("lighting", 27))}
+)
 
 
 def load(text: str = "", identities: str = "count: 10", counts: str = "2"):
@@ -96,7 +99,6 @@ def test_default_expressions_use_only_known_actions():
             4,
             "nothing can be balanced",
         ),
-        ("quality:\n  audit: {pose_deg: 3}", "count: 10", 7, "`audit` is not available"),
         ("", "count: 10, attributes: {skin_tone: 3}", 4, "did you mean 'skin_tone_ita_deg'"),
         (
             "",
