@@ -216,10 +216,10 @@ def schema() -> None:
 @_json_option
 def generators(as_json: bool) -> None:
     """List the generators, with the names and ranges they take."""
-    from synthface.generators import DEFAULT, GENERATORS, generator_info
+    from synthface.generators import DEFAULT, GENERATORS, generator_info, shipped_bundles
 
     found = []
-    for name in GENERATORS:
+    for name in (*GENERATORS, *shipped_bundles()):
         info = generator_info(name)
         found.append(
             {

@@ -19,7 +19,7 @@ def _morphable(device: str) -> Generator:
     return MorphableGenerator(device=device)
 
 
-def _bundle(folder: str, device: str, truncation: Truncation | None) -> Generator:
+def _bundle(folder: Path, device: str, truncation: Truncation | None) -> Generator:
     from synthface.generators.gan import GanGenerator
     from synthface.networks import truncation as styles
     from synthface.networks.bundle import load_bundle
@@ -56,11 +56,12 @@ def generator_info(name: str = "default") -> GeneratorInfo:
     from synthface.morphable.basis import MorphableBasis
 
     resolved = resolve_name(name)
-    if is_bundle(resolved):
+    trained = bundle_folder(resolved)
+    if trained is not None:
         from synthface.networks.bundle import priors_of, read_config
 
-        config, basis = read_config(resolved), MorphableBasis.load()
-        layout = config.layout(basis, priors_of(resolved, config))
+        config, basis = read_config(trained), MorphableBasis.load()
+        layout = config.layout(basis, priors_of(trained, config))
         return GeneratorInfo(resolved, layout, config.tile_size, basis.part_names, len(basis.landmarks_dense))
     folder = _folder_of(resolved)
     basis = MorphableBasis.load(folder)
@@ -77,8 +78,22 @@ def bundled_layout() -> FactorLayout:
 
 
 def is_bundle(name: str) -> bool:
-    """Whether the name is the folder of a trained bundle."""
-    return (Path(name) / "generator-00.safetensors").is_file()
+    """Whether the name is that of a bundle that ships, or the folder of one."""
+    return bundle_folder(name) is not None
+
+
+def bundle_folder(name: str) -> Path | None:
+    """Where a bundle's files are: one that ships, or a folder; None where the name is neither."""
+    for folder in (shipped_bundles().get(name), Path(name)):
+        if folder is not None and (folder / "generator-00.safetensors").is_file():
+            return folder
+    return None
+
+
+def shipped_bundles() -> Mapping[str, Path]:
+    """The trained bundles that come with synthface, by name."""
+    home = Path(__file__).parents[1] / "assets" / "generators"
+    return {folder.name: folder for folder in sorted(home.iterdir()) if folder.is_dir()} if home.is_dir() else {}
 
 
 def _folder_of(name: str) -> Path | None:
@@ -87,10 +102,11 @@ def _folder_of(name: str) -> Path | None:
         return None
     if (Path(name) / "model.safetensors").is_file():
         return Path(name)
-    close = difflib.get_close_matches(name, ["default", *GENERATORS], n=1)
+    known = [*GENERATORS, *shipped_bundles()]
+    close = difflib.get_close_matches(name, ["default", *known], n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     raise GeneratorError(
-        f"no generator {name!r}: {guess}Allowed: default, {', '.join(GENERATORS)}, or the folder of a bundle "
+        f"no generator {name!r}: {guess}Allowed: default, {', '.join(known)}, or the folder of a bundle "
         "(generator-00.safetensors and config.json) or of a morphable model (model.safetensors and config.json)"
     )
 
@@ -121,8 +137,9 @@ def load_generator(name: str = "default", *, device: str = "cpu", truncation: Tr
     name = resolve_name(name)
     if name in GENERATORS:
         return GENERATORS[name](device)
-    if is_bundle(name):
-        return _bundle(name, device, truncation)
+    trained = bundle_folder(name)
+    if trained is not None:
+        return _bundle(trained, device, truncation)
     from synthface.generators.morphable import MorphableGenerator
     from synthface.morphable.basis import MorphableBasis
 
