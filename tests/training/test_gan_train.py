@@ -19,6 +19,7 @@ from synthface.errors import DatasetError, OutputMismatchError, SpecError
 from synthface.factors.types import FactorBatch
 from synthface.generators import generator_info, load_generator
 from synthface.networks.bundle import load_bundle
+from synthface.networks.mapping import GROUPS
 from tests.training.conftest import RECIPES
 from training import checkpoint
 from training.__main__ import main
@@ -366,6 +367,20 @@ def test_codes_of_photos_are_remembered_and_matched(world: Path) -> None:
     mixed = trainer.draw_codes(recipe.stages[1], 20, generator=rng)
     is_photo = (mixed[:, None] == trainer.codes[None]).all(dim=2).any(dim=1)
     assert is_photo.tolist() == [True, False] * 10
+
+
+def test_factors_are_heard_alike_where_asked_to(world: Path) -> None:
+    """Balanced, each factor's standardised numbers have the same sum of variances; else each number has."""
+    sums = {}
+    for balanced in (False, True):
+        network = dataclasses.replace(tiny().network, balanced=balanced)
+        trainer, _ = trainer_of(world, network=network)
+        mapping, vector = trainer.generator.mapping, trainer.data.pack.vector
+        variance = ((vector - mapping.mean) / mapping.scale).var(dim=0, unbiased=False)
+        sums[balanced] = {name: float(variance[trainer.data.sizes.columns(name)].sum()) for name in GROUPS}
+    assert sums[False]["pose"] == pytest.approx(3, rel=0.2)
+    assert sums[True]["pose"] / sums[False]["pose"] == pytest.approx(trainer.data.sizes.total / 12, rel=1e-3)
+    assert sums[True]["identity"] == pytest.approx(sums[True]["pose"], rel=0.2)
 
 
 def test_the_average_follows_the_generator(world: Path) -> None:

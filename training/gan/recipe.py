@@ -30,6 +30,8 @@ class NetworkRecipe:
         group_size: of the minibatch standard deviation; 0 leaves it out.
         attention_at, discriminator_attention_at: resolutions with self-attention.
         num_noise: length of ε.
+        balanced: scale λ so that identity, expression, light and pose each have a quarter of its variance: else pose, three
+            numbers of some hundreds, is heard late.
         inputs: whether G takes `lambda` or the λ-VAEs' `z`, which `<data>/priors` must then hold.
     """
 
@@ -47,6 +49,7 @@ class NetworkRecipe:
     attention_at: tuple[int, ...] = ()
     discriminator_attention_at: tuple[int, ...] = ()
     num_noise: int = 32
+    balanced: bool = False
     inputs: Literal["lambda", "z"] = "lambda"
 
     def generator(self, sizes: LambdaSizes, vaes: Mapping[str, VaeConfig]) -> GeneratorConfig:

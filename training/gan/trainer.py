@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from synthface.networks.generator import GeneratorNetwork
-from synthface.networks.mapping import broadcast
+from synthface.networks.mapping import GROUPS, broadcast
 from synthface.networks.noise import random_noise_maps
 from training import checkpoint
 from training.gan import adversarial
@@ -241,6 +241,9 @@ class Trainer:
             # What hardly varies in the photos must not blow up when a spec asks for it.
             for name, least in _LEAST_SCALE.items():
                 network.mapping.scale[sizes.parts[name]].clamp_(min=least)
+            for name in GROUPS if self.recipe.network.balanced else ():
+                columns = sizes.columns(name).to(vector.device)
+                network.mapping.scale[columns] *= math.sqrt(len(GROUPS) * len(columns) / sizes.total)
         network.neutral[sizes.parts["sh"]] = vector[:, sizes.parts["sh"]].mean(dim=0)
 
     def _make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
