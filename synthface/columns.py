@@ -52,12 +52,14 @@ class SampleFile:
         media_type: its MIME type, for the dataset's metadata.
         origin: where its content comes from.
         description: one sentence with unit, frame, value range and the meaning of special values.
+        names: what the numbers in it mean, 0 first, where it holds classes of its own.
     """
 
     extension: str
     media_type: str
     origin: Origin
     description: str
+    names: tuple[str, ...] = ()
 
 
 def check_unique(columns: Iterable[Column]) -> tuple[Column, ...]:

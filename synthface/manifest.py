@@ -88,10 +88,16 @@ def make_manifest(
         ],
         "files": [asdict(record) for record in files],
         "columns": [asdict(column) | {"origin": column.origin.value} for column in columns],
-        "sample_files": [asdict(file) | {"origin": file.origin.value} for file in sample_files],
+        "sample_files": [_described(file) for file in sample_files],
         "part_names": list(part_names),
         **({"quality": dict(quality)} if quality else {}),
     }
+
+
+def _described(file: SampleFile) -> dict[str, Any]:
+    """A file of every sample; the names of its classes only where it has any."""
+    described = asdict(file) | {"origin": file.origin.value}
+    return described if file.names else {key: value for key, value in described.items() if key != "names"}
 
 
 def write_manifest(store: Store, manifest: Mapping[str, Any]) -> None:

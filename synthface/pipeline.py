@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from synthface.annotators import Annotator, TileView, annotators_of
+from synthface.annotators import Annotator, TileView, annotators_of, networks_of
 from synthface.columns import Column, Origin, SampleFile, check_unique
 from synthface.crops import CROPS, Crop, five_points, make_crop, view_size_px
 from synthface.generators import GeneratorInfo, generator_info, load_generator
@@ -140,6 +140,7 @@ class Job:
 
     def fingerprint(self, identities_sha256: str) -> dict[str, Any]:
         """What decides the dataset's bytes, as plain data: two runs with the same one may share a folder."""
+        networks = networks_of(self.spec.output.annotations)
         return {
             "format": FORMAT,
             "spec_sha256": self.spec.digest,
@@ -147,6 +148,7 @@ class Job:
             "identities_sha256": identities_sha256,
             "encoder": encoder_versions(self.jpeg),
             "image_size_px": self.spec.output.image.size,
+            **({"estimated_by": networks} if networks else {}),
         }
 
 
@@ -230,7 +232,7 @@ def _picture(job: Job, tile: Samples, count: int) -> Picture:
         columns["crop_matrix"] = crop.matrices.astype(np.float32)
     files: dict[str, Sequence[bytes]] = {}
     for annotator in job.annotators:
-        labels = annotator.annotate(TileView(generated.scene, crop))
+        labels = annotator.annotate(TileView(generated.scene, crop, generated.images))
         columns.update(labels.columns)
         files.update(labels.files)
     images = _degraded(job, tile, crop.images(generated.images))

@@ -5,6 +5,6 @@ To add one: write a class with the `Annotator` protocol's three methods, put it 
 """
 
 from synthface.annotators.base import Annotator, TileLabels, TileView
-from synthface.annotators.registry import ANNOTATORS, annotators_of
+from synthface.annotators.registry import ANNOTATORS, annotators_of, networks_of
 
-__all__ = ["ANNOTATORS", "Annotator", "TileLabels", "TileView", "annotators_of"]
+__all__ = ["ANNOTATORS", "Annotator", "TileLabels", "TileView", "annotators_of", "networks_of"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from synthface.columns import Column, SampleFile
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TileView:
-    """A tile of N samples as labels see it: the scene in the generator's view, and the way to the picture."""
+    """A tile of N samples as labels see it.
+
+    Args:
+        scene: in the generator's view.
+        crop: the way from the view to the picture.
+        images: (N, H, W, 3) what the generator drew: the view, before crop and degradations.
+    """
 
     scene: Scene
     crop: Crop
+    images: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from synthface.annotators.base import Annotator
+from synthface.annotators.estimated import Estimator, Parsing
 from synthface.annotators.maps import Albedo, Depth, FaceMask, Normals, Parts
 from synthface.annotators.points import Boxes, DenseLandmarks, Gaze, Landmarks
 
@@ -19,6 +20,7 @@ ANNOTATORS: Mapping[str, Annotator] = {
     "depth": Depth(),
     "normals": Normals(),
     "albedo": Albedo(),
+    "parsing": Parsing(),
 }
 
 
@@ -26,3 +28,13 @@ def annotators_of(names: Iterable[str]) -> tuple[Annotator, ...]:
     """The annotators that a spec names, in the registry's order."""
     wanted = set(names)
     return tuple(annotator for name, annotator in ANNOTATORS.items() if name in wanted)
+
+
+def networks_of(names: Iterable[str]) -> dict[str, str]:
+    """Annotation to the hash of the network that estimates it, for those named that are estimated."""
+    wanted = set(names)
+    return {
+        name: annotator.sha256
+        for name, annotator in ANNOTATORS.items()
+        if name in wanted and isinstance(annotator, Estimator)
+    }

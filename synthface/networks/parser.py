@@ -13,7 +13,7 @@ works at half the picture's resolution, folded and unfolded as in Shi et al. 201
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -39,16 +39,23 @@ class UNetConfig:
     Args:
         widths: channels at each resolution, beginning at half the picture's; each next one is half as fine.
         blocks: residual blocks at each of them on the way down.
-        max_px: larger pictures are read at this size, and what is read is brought back to theirs.
+        size_px: the longer side of what the network looks at; pictures are brought to it, and what it sees back to theirs.
     """
 
     widths: tuple[int, ...] = (16, 32, 48, 64, 96)
     blocks: tuple[int, ...] = (1, 1, 1, 2, 2)
-    max_px: int = 160
+    size_px: int = 128
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
             raise ValueError(f"{len(self.widths)} widths but {len(self.blocks)} numbers of blocks; give one of each")
+        if self.size_px % self.multiple:
+            raise ValueError(f"size_px is {self.size_px}; allowed: multiples of {self.multiple}")
+
+    @property
+    def multiple(self) -> int:
+        """What both sides of what the network looks at are multiples of."""
+        return 2 ** len(self.widths)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -57,7 +64,7 @@ class UNetConfig:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> UNetConfig:
         """The inverse of `to_dict`."""
-        return UNetConfig(tuple(data["widths"]), tuple(data["blocks"]), data["max_px"])
+        return UNetConfig(tuple(data["widths"]), tuple(data["blocks"]), data["size_px"])
 
 
 class UNet(nn.Module):
@@ -81,21 +88,13 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, of any size of picture."""
-        height, width = images.shape[-2:]
-        shrink = self.config.max_px / max(height, width)
-        if shrink < 1:
-            size = [max(1, round(side * shrink)) for side in (height, width)]
-            images = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
-        logits = self._own_size(images)
-        if shrink < 1:
-            logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-        return logits
+        size, multiple = images.shape[-2:], self.config.multiple
+        scale = self.config.size_px / max(size)
+        own = [max(1, round(side * scale / multiple)) * multiple for side in size]
+        return _resized(self._own_size(_resized(images, own)), size)
 
     def _own_size(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        multiple = 2 ** len(self.config.widths)
-        x = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        x = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
         levels = []
         for down in self.down:
             x = down(x)
@@ -103,7 +102,14 @@ class UNet(nn.Module):
         for up, beside in zip(reversed(self.up), reversed(levels[:-1]), strict=True):
             coarse = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = up(torch.cat([beside, coarse], dim=1))
-        return F.pixel_shuffle(self.last(x), 2)[..., :height, :width]
+        return F.pixel_shuffle(self.last(x), 2)
+
+
+def _resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear, and filtered against aliasing where it shrinks."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size=list(size), mode="bilinear", antialias=True, align_corners=False)
 
 
 #: Architecture by name: its settings, as config.json has them, and the number of classes, to a network.

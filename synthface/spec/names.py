@@ -90,6 +90,7 @@ ANNOTATIONS: tuple[str, ...] = (
     "albedo",
     "lambda",
     "gaze",
+    "parsing",
 )
 
 #: Values a leaf can take at all, by its path or the end of it, in the spec's units. Angles have room for the far tails

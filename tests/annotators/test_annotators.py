@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthface.annotators import ANNOTATORS, TileLabels, TileView
+from synthface.annotators import ANNOTATORS, TileLabels, TileView, networks_of
 from synthface.columns import DType
 from synthface.crops import Crop, five_points, make_crop, similarity
 from synthface.factors.types import FactorBatch
 from synthface.generators import load_generator
+from synthface.generators.base import Generated
 from synthface.morphable.scene import Scene
 from synthface.spec.names import ANNOTATIONS
 
@@ -21,11 +22,16 @@ NUMPY: dict[DType, type] = {"float32": np.float32, "bool": np.bool_, "uint8": np
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
+def generated() -> Generated:
     generator = load_generator("3dmm")
     batch = FactorBatch.neutral(generator.layout, 4)
     batch.pose_rad[:] = np.radians([[0, 0, 0], [0, 60, 0], [0, -60, 0], [10, 20, 15]])
-    return generator.generate(batch, size_px=SIZE).scene
+    return generator.generate(batch, size_px=SIZE)
+
+
+@pytest.fixture(scope="module")
+def scene(generated: Generated) -> Scene:
+    return generated.scene
 
 
 def crops(scene: Scene) -> list[Crop]:
@@ -37,11 +43,11 @@ def test_specs_can_name_every_annotator_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ANNOTATORS))
-def test_it_gives_what_it_declares(scene: Scene, name: str) -> None:
-    annotator = ANNOTATORS[name]
+def test_it_gives_what_it_declares(generated: Generated, name: str) -> None:
+    annotator, scene = ANNOTATORS[name], generated.scene
     num_dense = len(scene.basis.landmarks_dense)
     for crop in crops(scene):
-        labels = annotator.annotate(TileView(scene, crop))
+        labels = annotator.annotate(TileView(scene, crop, generated.images))
         assert isinstance(labels, TileLabels)
         columns = annotator.columns(num_dense)
         assert list(labels.columns) == [column.name for column in columns]
@@ -57,10 +63,10 @@ def test_it_gives_what_it_declares(scene: Scene, name: str) -> None:
         assert columns or annotator.files()
 
 
-@pytest.mark.parametrize("name", ["face_mask", "parts", "albedo"])
-def test_maps_have_the_pictures_size(scene: Scene, name: str) -> None:
-    for crop in crops(scene):
-        ((_, files),) = ANNOTATORS[name].annotate(TileView(scene, crop)).files.items()
+@pytest.mark.parametrize("name", ["face_mask", "parts", "albedo", "parsing"])
+def test_maps_have_the_pictures_size(generated: Generated, name: str) -> None:
+    for crop in crops(generated.scene):
+        ((_, files),) = ANNOTATORS[name].annotate(TileView(generated.scene, crop, generated.images)).files.items()
         assert Image.open(io.BytesIO(files[0])).size == (crop.size_px, crop.size_px)
 
 
@@ -135,7 +141,8 @@ def test_gaze_follows_the_eyes() -> None:
 
 
 def test_boxes_hold_their_points(scene: Scene) -> None:
-    labels = ANNOTATORS["boxes"].annotate(TileView(scene, Crop(SIZE))).columns
+    images = np.zeros((len(scene), SIZE, SIZE, 3), np.uint8)
+    labels = ANNOTATORS["boxes"].annotate(TileView(scene, Crop(SIZE), images)).columns
     x0, y0, x1, y1 = labels["box_px"].T
     nose = scene.landmarks68_px[:, 30]
     assert ((x0 < nose[:, 0]) & (nose[:, 0] < x1) & (y0 < nose[:, 1]) & (nose[:, 1] < y1)).all()
@@ -162,3 +169,32 @@ def test_crops_move_pictures_and_points_alike() -> None:
     np.testing.assert_allclose(centre, crop.points(np.array([[[41.5, 21.5]]]))[0, 0], atol=0.1)
     dots = crop.maps(image[..., 0])[0]
     assert abs((dots > 0).sum() - 9 * 0.64) <= 3
+
+
+def parsing(generated: Generated, rows: slice = slice(None)) -> np.ndarray:
+    """The classes (N, H, W) of some of the pictures, whole view."""
+    view = TileView(generated.scene, Crop(SIZE), generated.images[rows])
+    return np.stack(
+        [np.asarray(Image.open(io.BytesIO(f))) for f in ANNOTATORS["parsing"].annotate(view).files["parsing.png"]]
+    )
+
+
+def test_parsing_is_read_off_the_picture_and_finds_the_face(generated: Generated) -> None:
+    """The renderer's heads aren't photos, yet their faces are skin and what is behind them isn't."""
+    (file,) = ANNOTATORS["parsing"].files()
+    assert file.origin.value == "estimated"
+    classes, scene = np.array(file.names)[parsing(generated)[0]], generated.scene
+    assert (classes[scene.face_mask[0]] != "background").mean() > 0.9
+    assert (classes[scene.face_mask[0]] == "skin").mean() > 0.5
+    assert (classes[~scene.head_mask[0]] == "background").mean() > 0.5
+
+
+def test_parsing_treats_each_picture_by_itself(generated: Generated) -> None:
+    np.testing.assert_array_equal(parsing(generated)[1:2], parsing(generated, slice(1, 2)))
+
+
+def test_labels_of_a_network_name_it() -> None:
+    assert networks_of(["landmarks", "depth"]) == {}
+    ((name, sha256),) = networks_of(["parsing", "depth"]).items()
+    assert name == "parsing"
+    assert len(sha256) == 64

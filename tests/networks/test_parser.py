@@ -13,7 +13,7 @@ from synthface.errors import GeneratorError
 from synthface.networks.backbones import fold
 from synthface.networks.parser import CLASSES, Parser, UNetConfig, hair, load_parser, new_parser, save_parser
 
-SMALL = UNetConfig((8, 12, 16), (1, 0, 1), max_px=96)
+SMALL = UNetConfig((8, 12, 16), (1, 0, 1), size_px=64)
 
 
 def pictures(num: int = 2, height: int = 64, width: int = 64) -> torch.Tensor:
@@ -44,17 +44,12 @@ def test_logits_have_the_pictures_size(parser: Parser, height: int, width: int) 
     assert parser(pictures(height=height, width=width)).shape == (2, len(CLASSES), height, width)
 
 
-def test_large_pictures_are_read_at_the_greatest_size(parser: Parser) -> None:
-    large = pictures(height=192, width=192)
-    small = F.interpolate(large, size=(96, 96), mode="bilinear", antialias=True)
-    expected = F.interpolate(parser(small), size=(192, 192), mode="bilinear")
-    torch.testing.assert_close(parser(large), expected)
-
-
-def test_padding_doesnt_reach_the_picture_much(parser: Parser) -> None:
-    """A picture of odd size is what it is as part of a larger one, away from the edge."""
-    whole = pictures(height=64, width=64)
-    torch.testing.assert_close(parser(whole[:, :, :60])[:, :, :20], parser(whole)[:, :, :20], atol=0.3, rtol=0.1)
+@pytest.mark.parametrize("side", [192, 32])
+def test_pictures_are_read_at_the_networks_own_size(parser: Parser, side: int) -> None:
+    given = pictures(height=side, width=side)
+    own = F.interpolate(given, size=(64, 64), mode="bilinear", antialias=True)
+    expected = F.interpolate(parser(own), size=(side, side), mode="bilinear", antialias=True)
+    torch.testing.assert_close(parser(given), expected)
 
 
 def test_folding_changes_nothing_but_rounding(parser: Parser, saved: Path) -> None:
@@ -97,7 +92,7 @@ def test_damaged_weights_are_noticed(saved: Path) -> None:
     [
         ({"format": "synthface-parser-0"}, "format is"),
         ({"architecture": "transformer"}, "allowed: unet"),
-        ({"settings": {"widths": [8, 12, 20], "blocks": [1, 0, 1], "max_px": 96}}, "doesn't fit"),
+        ({"settings": {"widths": [8, 12, 20], "blocks": [1, 0, 1], "size_px": 64}}, "doesn't fit"),
         ({"settings": {"widths": [8]}}, "doesn't fit"),
         ({"surprise": 1}, "another version"),
     ],
@@ -112,3 +107,8 @@ def test_configs_that_dont_fit_are_turned_down(saved: Path, changes: dict[str, o
 def test_a_config_needs_a_block_count_per_width() -> None:
     with pytest.raises(ValueError, match="one of each"):
         UNetConfig((8, 8), (1,))
+
+
+def test_its_own_size_must_halve_at_each_width() -> None:
+    with pytest.raises(ValueError, match="multiples of 8"):
+        UNetConfig((8, 8, 8), (0, 0, 0), size_px=100)

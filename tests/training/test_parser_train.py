@@ -26,7 +26,7 @@ from training.recipe import load_recipe, parse
 
 TINY = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
 RECIPE = ParserRecipe(
-    network=UNetConfig((8, 8, 8), (0, 0, 0)),
+    network=UNetConfig((8, 8, 8), (0, 0, 0), size_px=32),
     sizes_px=(32, 24),
     steps=4,
     batch=2,
@@ -126,7 +126,15 @@ def test_a_resumed_run_equals_an_unbroken_one(labels: Path, tmp_path: Path) -> N
 
 def test_training_learns_the_figures(labels: Path, tmp_path: Path) -> None:
     calm = Augmentation((1.0, 1.0), 0, 0, 0.1, 0.05, 0.1, 0.0, 0.0, 0.01)
-    recipe = replace(RECIPE, steps=50, lr=2e-2, sizes_px=(64,), augmentation=calm, checkpoint_every=50)
+    recipe = replace(
+        RECIPE,
+        network=UNetConfig((8, 8, 8), (0, 0, 0), size_px=64),
+        steps=50,
+        lr=2e-2,
+        sizes_px=(64,),
+        augmentation=calm,
+        checkpoint_every=50,
+    )
     figures = train(labels, tmp_path, recipe, report=quiet)
     curve = json.loads((tmp_path / "curve.json").read_text())
     assert np.mean(curve[-5:]) < 0.5 * np.mean(curve[:5])

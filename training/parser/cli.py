@@ -1,4 +1,4 @@
-"""`python -m training parser labels` and `… parser train`"""
+"""`python -m training parser labels`, `… train`, `… relight`"""
 
 from __future__ import annotations
 
@@ -54,4 +54,29 @@ def train_command(labels: Path, out: Path, recipe: Path | None, max_minutes: flo
 
     settings = ParserRecipe() if recipe is None else load_recipe(recipe, "parser", ParserRecipe)
     figures = train(labels, out, settings, max_minutes=max_minutes, report=_say)
+    click.echo(json.dumps(figures, indent=2))
+
+
+@parser.command("relight")
+@click.argument("network", type=click.Path())
+@click.argument("prepared", type=_FOLDER)
+@click.argument("table", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--labels", type=_FOLDER, help="Labels that the network was trained on: their photos are left out.")
+@click.option("--morphable", type=_FOLDER, help="The model that TABLE belongs to; the bundled one without it.")
+@click.option("--num-photos", default=200, show_default=True)
+def relight_command(
+    network: str, prepared: Path, table: Path, labels: Path | None, morphable: Path | None, num_photos: int
+) -> None:
+    """How much NETWORK's hair changes when photos in PREPARED are relit by the shading of their heads, λ in TABLE.
+
+    NETWORK is a folder, or the name of a parser that ships.
+    """
+    from synthface.networks.parser import load_parser
+    from training.parser.labels import Labels
+    from training.parser.relight import measure_relit
+
+    seen = Labels(labels).keys if labels else ()
+    figures = measure_relit(
+        load_parser(network), prepared, table, morphable=morphable, leave_out=seen, num_photos=num_photos
+    )
     click.echo(json.dumps(figures, indent=2))

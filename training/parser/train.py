@@ -44,7 +44,7 @@ class ParserRecipe:
         labels: how photos are labelled.
         network: its sizes.
         augmentation: how photos are changed.
-        sizes_px: of the pictures; the first every other step, the others in turn.
+        sizes_px: of the pictures before the network brings them to its own; the first every other step, the others in turn.
         steps: of training.
         batch: photos a step; each is seen in two versions.
         lr: AdamW's greatest learning rate; it rises over the first twentieth and falls to 0 along a cosine.
@@ -58,7 +58,7 @@ class ParserRecipe:
     labels: LabelsRecipe = field(default_factory=LabelsRecipe)
     network: UNetConfig = field(default_factory=UNetConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    sizes_px: tuple[int, ...] = (128, 64, 96)
+    sizes_px: tuple[int, ...] = (128, 64)
     steps: int = 600
     batch: int = 12
     lr: float = 4e-3
@@ -147,11 +147,11 @@ def step_loss(parser: Parser, seen: Labelled, weights: Tensor, recipe: ParserRec
 
 
 def class_weights(data: Labels, rows: Tensor) -> Tensor:
-    """(C,) of mean 1 over pixels: small parts count more, by the root of how rare they are."""
+    """(C,) of mean 1 over pixels: small parts count more, but far less than they are rare, or they'd grow fat."""
     some = rows[:: max(1, len(rows) // 200)]
     counts = torch.bincount(data.labels(some).reshape(-1).long(), minlength=256)[: len(CLASSES)].float()
     share = (counts / counts.sum()).clamp_min(1e-4)
-    weights = share.rsqrt()
+    weights = share**-0.35
     return weights / (share * weights).sum()
 
 
