@@ -49,7 +49,7 @@ def evaluate(network: Path, data: str, split: str, device: str | None) -> None:
     from recipes.landmarks.measure import measure
     from recipes.landmarks.network import load_network
 
-    click.echo(json.dumps(measure(load_network(network), data, split, device=device or "cpu"), indent=1))
+    click.echo(json.dumps(measure(load_network(network), data, split, device=device), indent=1))
 
 
 if __name__ == "__main__":

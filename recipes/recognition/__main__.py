@@ -68,7 +68,7 @@ def evaluate(
     sets += [from_lfw(*pair) for pair in lfw] + [from_bin(path) for path in bins]
     if not sets:
         raise DatasetError("no pairs to measure on; give --data with a dataset that has pair lists, --lfw or --bin")
-    result = evaluation.evaluate(load_network(network), sets, device=device or "cpu", report=_say)
+    result = evaluation.evaluate(load_network(network), sets, device=device, report=_say)
     evaluation.write_report(out, result, title=f"Verification: {network.parent.name or network.name}")
     click.echo(str(out / evaluation.HTML))
 

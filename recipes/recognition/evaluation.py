@@ -38,10 +38,11 @@ def evaluate(
     network: Backbone,
     sets: Sequence[PairSet],
     *,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Figures of each pair set, as JSON takes them."""
+    """Figures of each pair set, as JSON takes them; on the GPU where there is one and no device is named."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     result = {}
     for pairs in sets:
         scores = cosines(describe_all(network, pairs, network.settings.size_px, device=device), pairs)

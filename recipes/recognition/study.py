@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,24 +57,24 @@ def run(
         readme: whose results are replaced; this folder's.
         report: told what goes on.
     """
-    times: dict[str, float] = {}
+    times = _Times(out / "times.json")
     for name in (*TRAINED, *TESTS):
         report(f"rendering {name}")
-        with _Timed(times, f"render {name}"):
+        with times.of(f"render {name}"):
             render(spec_of(name, tiny=tiny), out / "data" / name, workers=workers, device=device or "cpu")
     results = {}
     for name in TRAINED:
         report(f"training on {name}")
-        with _Timed(times, f"train {name}"):
+        with times.of(f"train {name}"):
             network = train_recognition(
                 settings_of(tiny=tiny), out / "data" / name, out / "runs" / name, device=device, report=report
             )
         assert network is not None
         sets = [from_dataset(out / "data" / test, pairs) for test in TESTS for pairs in pair_lists(out / "data" / test)]
-        with _Timed(times, f"test {name}"):
-            results[name] = evaluate(network, sets, device=device or "cpu", report=report)
+        with times.of(f"test {name}"):
+            results[name] = evaluate(network, sets, device=device, report=report)
         write_report(out / "reports" / name, results[name], title=f"Trained on: {TRAINED[name]}")
-    study = {"about": _about(out, tiny, times), "results": results}
+    study = {"about": _about(out, tiny, times.seconds), "results": results}
     (out / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
     if readme or not tiny:
         write_results(study, readme or README)
@@ -219,14 +220,20 @@ def _title(pairs: str) -> str:
     )
 
 
-class _Timed:
-    """Adds the seconds spent inside to a table."""
+class _Times:
+    """Seconds spent on each part, over all runs that it took."""
 
-    def __init__(self, times: dict[str, float], name: str) -> None:
-        self._times, self._name = times, name
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        self._times[self._name] = self._times.get(self._name, 0.0) + time.monotonic() - self._began
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside, also where it ends in an error."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps(self.seconds, indent=1) + "\n", encoding="utf-8")

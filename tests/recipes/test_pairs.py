@@ -23,7 +23,7 @@ def pictures(pairs: PairSet) -> dict[int, np.ndarray]:
 def test_a_datasets_list_has_its_pictures_flags_folds_and_labels(faces: Path) -> None:
     assert pair_lists(faces) == ["any", "turned"]
     pairs = from_dataset(faces, "turned")
-    rows = list(csv.DictReader((faces / "pairs" / "turned.csv").open()))
+    rows = list(csv.DictReader(io.StringIO((faces / "pairs" / "turned.csv").read_text())))
     by_key = {s["key"]: s for s in synthface.open_dataset(faces)}
     found = pictures(pairs)
     assert len(found) == pairs.num_pictures
