@@ -67,7 +67,7 @@ Shards are plain WebDataset tars: `webdataset`, Hugging Face `datasets` and `tar
 ## Labels
 
 The same names in each sample's JSON, in `labels/*.parquet` and in `labels.parquet`. Origin: **planned** by the spec's
-counts, **requested** from its distributions, **rendered** from the morphable model's geometry.
+counts, **requested** from its distributions, **rendered** from the morphable model's geometry{_estimated(manifest)}.
 
 {label_table(manifest["columns"])}
 
@@ -78,6 +78,11 @@ verification benchmarks, landmark and pose regression, pre-training. Not a sampl
 nothing about accuracy on people, and must be confirmed on real, consented data. Skin tones, shapes and expressions follow
 the spec, not a census. Terms of use follow the generator's: see its card.
 """
+
+
+def _estimated(manifest: Mapping[str, Any]) -> str:
+    has_any = any(column["origin"] == "estimated" for column in manifest["columns"])
+    return ", **estimated** from the finished picture by a network" if has_any else ""
 
 
 def promises(manifest: Mapping[str, Any]) -> str:
@@ -102,6 +107,18 @@ def promises(manifest: Mapping[str, Any]) -> str:
                 for low, high, count in zip(balance["edges"], balance["edges"][1:], balance["found"], strict=False)
             )
             lines.append(f"- **Balanced** by `{balance['by']}`, identities per bin: {bins}.")
+    audit = manifest.get("quality", {}).get("audit")
+    if audit is not None:
+        failed = {
+            "flag": f"{audit['failed']} failed and are marked `audit_failed`",
+            "drop": f"{audit['dropped']} failed and are left out",
+            "resample": f"{audit['drawn_again']} were drawn again, {audit['failed']} still fail and are marked `audit_failed`",
+        }[audit["on_fail"]]
+        lines.append(
+            f"- **Audited** {audit['checked']} pictures were looked at by `{audit['estimator']}`; {failed}. Allowed: "
+            + ", ".join(f"{name} {factor['limit']:g}" for name, factor in audit["factors"].items())
+            + "."
+        )
     return "## What it promises\n\n" + "\n".join(lines) + "\n\n" if lines else ""
 
 

@@ -46,6 +46,24 @@ class _Part(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return self.fail(f"found {value!r}; allowed: i/n with 1 ≤ i ≤ n, 2/8 say", param, ctx)
 
 
+class _Limit(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float | None]:
+        from synthface.spec.names import AUDIT_LIMITS
+
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition("=")
+        if name in AUDIT_LIMITS and number == "off":
+            return name, None
+        with contextlib.suppress(ValueError):
+            if name in AUDIT_LIMITS and float(number) > 0:
+                return name, float(number)
+        names = ", ".join(AUDIT_LIMITS)
+        return self.fail(f"found {value!r}; allowed: NAME=NUMBER or NAME=off, NAME one of {names}", param, ctx)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(synthface.__version__, prog_name="synthface")
 @click.option("--debug", is_flag=True, help="Show where in the code an error came from.")
@@ -165,13 +183,64 @@ def preview(spec: str, out: str, rows: int, columns: int, cell: int, generator: 
 
 
 @cli.command()
+@click.argument("spec", type=click.Path())
+@click.option(
+    "--distance",
+    "distances",
+    multiple=True,
+    type=click.FloatRange(0, 2),
+    help="Centred recognition distance; repeatable.",
+)
+@click.option(
+    "--tries", default=500, show_default=True, type=click.IntRange(20), help="Identities to draw and compare."
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core, or one on a GPU.")
+@_generator_option
+@_device_option
+@_json_option
+def capacity(
+    spec: str, distances: tuple[float, ...], tries: int, workers: int | None, generator: str | None, device: str, as_json: bool
+) -> None:  # fmt: skip
+    """Estimate how many identities that are apart can be made of SPEC."""
+    from synthface.pipeline import prepare
+    from synthface.quality.capacity import capacity_text, measure
+
+    with _progress("drawing") as on_progress:
+        found = measure(
+            prepare(spec, generator=generator, device=device), distances=sorted(distances), tries=tries,
+            workers=workers or _default_workers(device), on_progress=on_progress,
+        )  # fmt: skip
+    click.echo(json.dumps([asdict(one) for one in found]) if as_json else capacity_text(found))
+
+
+@cli.command()
 @click.argument("dataset")
 @click.option("--quick", is_flag=True, help="Hashes and counts only; don't open every sample.")
+@click.option(
+    "--labels", "with_labels", is_flag=True, help="Audit: read every label off its picture again, by networks."
+)
+@click.option("--limit", "limits", multiple=True, type=_Limit(), help="Audit: pose_deg=6, identity=off; repeatable.")
+@click.option(
+    "--fraction", default=1.0, type=click.FloatRange(0, 1, min_open=True), help="Audit: share of the pictures."
+)
+@click.option(
+    "--allow", default=0.01, show_default=True, type=click.FloatRange(0, 1), help="Audit: share that may fail."
+)
+@click.option("--estimator", default="reconstruction", show_default=True, help="Audit: network, by name or folder.")
+@click.option("--failed", type=click.Path(dir_okay=False), help="Audit: CSV to list failing samples in.")
+@_device_option
 @_json_option
-def verify(dataset: str, quick: bool, as_json: bool) -> None:
+def verify(
+    dataset: str, quick: bool, with_labels: bool, limits: tuple[tuple[str, float | None], ...], fraction: float, allow: float,
+    estimator: str, failed: str | None, device: str, as_json: bool,
+) -> None:  # fmt: skip
     """Hold DATASET against its manifest: hashes, counts, and every sample against its labels."""
     from synthface.manifest import verify as check
     from synthface.pipeline import Progress
+
+    if with_labels:
+        _verify_labels(dataset, dict(limits), fraction, allow, estimator, failed, device, as_json)
+        return
 
     began = time.monotonic()
     with _progress("verifying", unit="shards") as on_progress:
@@ -188,6 +257,88 @@ def verify(dataset: str, quick: bool, as_json: bool) -> None:
         raise OutputError(f"{dataset}: {len(report.problems)} problem{'s' if len(report.problems) > 1 else ''} found")
     if not as_json:
         _say(f"{dataset}: sound ({report.num_images} images in {report.num_shards} shards, {_size(report.num_bytes)})")
+
+
+def _verify_labels(
+    dataset: str, limits: dict[str, float | None], fraction: float, allow: float, estimator: str, failed: str | None,
+    device: str, as_json: bool,
+) -> None:  # fmt: skip
+    from synthface.pipeline import Progress
+    from synthface.quality.verify import failed_csv, report_text, verify_labels
+    from synthface.storage import explained
+
+    began = time.monotonic()
+    with _progress("auditing") as on_progress:
+        report = verify_labels(
+            dataset, limits=limits, allowed=allow, fraction=fraction, estimator=estimator, device=device,
+            on_images=lambda done, total: on_progress(Progress(done, total, time.monotonic() - began)),
+        )  # fmt: skip
+    if failed is not None:
+        with explained(failed):
+            Path(failed).write_text(failed_csv(report), encoding="utf-8")
+    click.echo(json.dumps(asdict(report) | {"problems": report.problems}) if as_json else report_text(report))
+    if report.problems:
+        for problem in report.problems:
+            _say(problem)
+        raise OutputError(f"{dataset}: labels and pictures disagree")
+
+
+@cli.command()
+@click.argument("dataset")
+@click.option(
+    "--against",
+    required=True,
+    type=click.Path(exists=True),
+    help="Photos: a prepared folder, a file of descriptors, or a folder of photos with --landmarks.",
+)
+@click.option(
+    "--landmarks",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Of a folder of photos: .npy (M, 68 | 468, 2), px.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 2),
+    help="Fail if any identity is nearer; by default, if more are than chance allows.",
+)
+@click.option("--sheet", type=click.Path(dir_okay=False), help="PNG to draw the closest pairs on.")
+@click.option(
+    "--recognition", "network", default="dlib-resnet", show_default=True, help="Recognition network: name or folder."
+)
+@_json_option
+def leakage(
+    dataset: str,
+    against: str,
+    landmarks: str | None,
+    threshold: float | None,
+    sheet: str | None,
+    network: str,
+    as_json: bool,
+) -> None:
+    """Look for people of PHOTOS, the generator's training photos, among DATASET's identities."""
+    from synthface.networks.recognition import load_recognition
+    from synthface.pipeline import Progress
+    from synthface.quality.leakage import leakage as check
+    from synthface.quality.leakage import leakage_text
+    from synthface.quality.photos import read_photos
+    from synthface.storage import explained
+
+    recognition, began = load_recognition(network), time.monotonic()
+    with _progress("describing", unit="faces") as on_progress:
+
+        def on_faces(done: int, total: int) -> None:
+            on_progress(Progress(done, total, time.monotonic() - began))
+
+        photos = read_photos(
+            Path(against), recognition, landmarks=None if landmarks is None else Path(landmarks), on_photos=on_faces
+        )
+        report, picture = check(dataset, photos, recognition, source=against, threshold=threshold, on_faces=on_faces)
+    if sheet is not None:
+        with explained(sheet):
+            picture.save(sheet)
+    click.echo(json.dumps(report.to_dict()) if as_json else leakage_text(report))
+    if report.has_leaked:
+        raise OutputError(f"{dataset}: more identities are near to photos than by chance; look at the pairs (--sheet)")
 
 
 @cli.command()

@@ -11,6 +11,8 @@ from synthface.cards import croissant, dataset_card
 from synthface.errors import OutputError
 from synthface.manifest import MANIFEST, make_manifest, write_manifest
 from synthface.pairs import pair_lists
+from synthface.quality.choice import is_choice
+from synthface.quality.summary import audit_summary, labels_present, pairs_left
 from synthface.shards.labels import join_labels
 from synthface.shards.writer import FileRecord, ShardMarker, check_fingerprint, read_marker, sha256_of
 from synthface.storage import Store
@@ -51,14 +53,20 @@ def _complete(store: Store, job: Job, markers: Sequence[ShardMarker]) -> None:
     with store.staging() as folder:
         joined = folder / "labels.parquet"
         rows = join_labels(store, [marker.labels.name for marker in markers], joined)
-        if rows != plan.num_images:
+        expected = sum(marker.count for marker in markers)
+        if rows != expected:
             raise OutputError(
-                f"{store.url}: the label tables hold {rows} rows, not {plan.num_images}; run `synthface verify {store.url}` "
+                f"{store.url}: the label tables hold {rows} rows, not {expected}; run `synthface verify {store.url}` "
                 "to see which shard is damaged"
             )
+        present = labels_present(joined) if expected < plan.num_images else None
+        quality = _quality(job, joined, plan.num_images - rows)
         records.append(_commit(store, joined, "labels.parquet"))
         for name, content in pair_lists(plan):
-            records.append(_write(store, folder, f"pairs/{name}.csv", content))
+            left = content if present is None else pairs_left(content, present)
+            if left != content:
+                quality.setdefault("pairs", {})[name] = {"asked": _lines(content), "written": _lines(left)}
+            records.append(_write(store, folder, f"pairs/{name}.csv", left))
         for split in plan.splits:
             records.append(_write(store, folder, f"data/{split.name}.wids.json", _wids(job, split.name, markers)))
         for name in ("identities.parquet", "spec.yaml", "spec.resolved.yaml"):
@@ -71,9 +79,9 @@ def _complete(store: Store, job: Job, markers: Sequence[ShardMarker]) -> None:
             columns=job.columns,
             sample_files=job.sample_files,
             generator=job.generator.describe(),
-            counts=_counts(job),
+            counts=_counts(job) if present is None else present.counts(plan),
             part_names=job.info.part_names,
-            quality=_quality(job),
+            quality=quality,
         )
         manifest["files"] = [vars(record) for record in records]
         records.append(_write(store, folder, "README.md", dataset_card(manifest).encode()))
@@ -94,12 +102,18 @@ def _counts(job: Job) -> dict[str, Any]:
     }
 
 
-def _quality(job: Job) -> dict[str, Any]:
+def _quality(job: Job, labels: Path, num_dropped: int) -> dict[str, Any]:
     """What was promised and what was found, where the spec asks for any of it."""
     found: dict[str, Any] = {}
-    if job.chosen is not None:
+    if job.chosen is not None and is_choice(job.spec):
         found["identities"] = {key: value for key, value in job.chosen.report.items() if key != "recognition"}
+    if job.spec.quality.audit is not None:
+        found["audit"] = audit_summary(labels, job.spec.quality.audit, num_dropped)
     return found
+
+
+def _lines(csv: bytes) -> int:
+    return csv.count(b"\n") - 1
 
 
 def _wids(job: Job, split: str, markers: Sequence[ShardMarker]) -> bytes:

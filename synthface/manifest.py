@@ -27,6 +27,7 @@ from synthface.columns import Column, SampleFile
 from synthface.errors import DatasetError
 from synthface.seeding import SCHEME
 from synthface.shards.labels import columns_of as declared_columns
+from synthface.shards.labels import values_of
 from synthface.shards.writer import FileRecord, ShardMarker, marker_name, sha256_of_stream
 from synthface.storage import Store, open_store, read_json
 
@@ -83,7 +84,7 @@ def make_manifest(
         "fingerprint": dict(markers[0].fingerprint),
         "versions": versions(),
         "shards": [
-            {k: v for k, v in asdict(marker).items() if k != "fingerprint"} | {"count": marker.count}
+            {k: v for k, v in marker.to_dict().items() if k != "fingerprint"} | {"count": marker.count}
             for marker in markers
         ],
         "files": [asdict(record) for record in files],
@@ -259,7 +260,7 @@ def _check_contents(
     with store.open(shard["labels"]["name"]) as file:
         table = pq.read_table(pa.PythonFile(file, mode="r"))
     columns = declared_columns(table.schema)
-    frame = {column.name: _values(table.column(column.name), column) for column in columns}
+    frame = {column.name: values_of(table.column(column.name), column) for column in columns}
     name, number, previous = shard["tar"]["name"], 0, ""
     size_px = manifest["fingerprint"].get("image_size_px")
     extensions = {file["extension"] for file in manifest["sample_files"]} | {"json", "cls"}
@@ -278,14 +279,6 @@ def _check_contents(
     for identity in np.unique(frame["identity"]):
         if splits_of.setdefault(int(identity), shard["split"]) != shard["split"]:
             report.add(name, f"identity {identity} is also in split {splits_of[int(identity)]}")
-
-
-def _values(column: Any, declared: Column) -> Any:
-    combined = column.combine_chunks()
-    if declared.shape:
-        flat = combined.flatten().to_numpy(zero_copy_only=False)
-        return flat.reshape(len(combined), *declared.shape)
-    return combined.to_numpy(zero_copy_only=False)
 
 
 def _sample_problem(

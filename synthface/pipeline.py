@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,21 +21,25 @@ import numpy.typing as npt
 from synthface.annotators import Annotator, TileView, annotators_of, networks_of
 from synthface.columns import Column, Origin, SampleFile, check_unique
 from synthface.crops import CROPS, Crop, five_points, make_crop, view_size_px
+from synthface.factors.types import FactorBatch
 from synthface.generators import GeneratorInfo, generator_info, load_generator
 from synthface.generators.base import Generator
 from synthface.identities import ChosenIdentities, IdentityTable, read_identities
 from synthface.plan import Plan, make_plan
 from synthface.postprocess import degrade
+from synthface.quality.audit import audit_columns
 from synthface.sampling import Samples, sample
 from synthface.shards.encode import EncodedTile, JpegBackend, encode_jpeg, encode_png, encoder_versions
 from synthface.shards.writer import is_finished, write_shard
 from synthface.spec.layout import resolve
 from synthface.spec.loader import load_spec
 from synthface.spec.model import Spec
-from synthface.storage import open_store
+from synthface.storage import Store, open_store
 
 if TYPE_CHECKING:
     from synthface.networks.recognition import Recognition
+    from synthface.quality.audit import Auditor
+    from synthface.quality.estimators import Estimator
 
 #: Rows that go through the pipeline together: a multiple of every K, small enough for little memory. Large datasets take
 #: larger chunks, whose sampling costs less a row; small ones smaller, so that every worker gets some.
@@ -92,7 +96,34 @@ class Job:
     _state: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_state": {}}
+        chosen = self.chosen if self.audits_identity else None  # large, and of no use to workers otherwise
+        return {**self.__dict__, "_state": {}, "chosen": chosen}
+
+    @property
+    def audits_identity(self) -> bool:
+        """Whether pictures are compared with their identity's standard picture."""
+        return self.spec.quality.audit is not None and "identity" in self.spec.quality.audit.limits
+
+    @property
+    def estimator(self) -> Estimator:
+        """What reads factors off pictures for the audit, loaded in this process when first asked for."""
+        if "estimator" not in self._state:
+            from synthface.quality.estimators import load_estimator
+
+            assert self.spec.quality.audit is not None
+            self._state["estimator"] = load_estimator(self.spec.quality.audit.estimator, device=self.device)
+        estimator: Estimator = self._state["estimator"]
+        return estimator
+
+    @property
+    def auditor(self) -> Auditor:
+        """What looks at pictures, loaded in this process when first asked for."""
+        if "auditor" not in self._state:
+            from synthface.quality.audit import Auditor
+
+            self._state["auditor"] = Auditor(self)
+        auditor: Auditor = self._state["auditor"]
+        return auditor
 
     @property
     def generator(self) -> Generator:
@@ -127,6 +158,8 @@ class Job:
         if self.spec.output.image.crop != "full":
             text = "From pixel coordinates of the generator's view to the image's: x′ = M[:, :2] x + M[:, 2]."
             columns.append(Column("crop_matrix", "float32", Origin.RENDERED, text, (2, 3), "px", "image"))
+        if self.spec.quality.audit is not None:
+            columns += audit_columns(self.spec.quality.audit)
         return check_unique(columns)
 
     @property
@@ -149,6 +182,7 @@ class Job:
             "encoder": encoder_versions(self.jpeg),
             "image_size_px": self.spec.output.image.size,
             **({"estimated_by": networks} if networks else {}),
+            **({} if self.spec.quality.audit is None else {"audit": self.estimator.digest()}),
         }
 
 
@@ -196,12 +230,70 @@ def _reused(spec: Spec, info: GeneratorInfo) -> IdentityTable | None:
 
 @dataclass(frozen=True)
 class Picture:
-    """A tile's pictures, with all that is known of them."""
+    """A tile's pictures, with all that is known of them.
+
+    Args:
+        samples: the N samples.
+        images: (N, H, W, 3) as they will be encoded.
+        columns: label name to (N, …).
+        files: extension to N files.
+        view: (N, H, W, 3) what the generator drew.
+        landmarks: (N, 68, 2) of the view, fractions of its size; None where nobody looks at them.
+        num_dropped: how many were left out.
+    """
 
     samples: Samples
     images: npt.NDArray[np.uint8]
     columns: Mapping[str, npt.NDArray[Any]]
     files: Mapping[str, Sequence[bytes]]
+    view: npt.NDArray[np.uint8]
+    landmarks: npt.NDArray[np.float32] | None = None
+    num_dropped: int = 0
+
+    def first(self, count: int) -> Picture:
+        """The first `count` samples."""
+        return self if count == len(self.samples) else self._of(np.arange(count))
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Picture:
+        """The samples (N,) that are kept; the rest is dropped."""
+        return self if kept.all() else replace(self._of(np.flatnonzero(kept)), num_dropped=int((~kept).sum()))
+
+    def _of(self, rows: npt.NDArray[np.int64]) -> Picture:
+        return Picture(
+            _rows(self.samples, rows),
+            self.images[rows],
+            {name: values[rows] for name, values in self.columns.items()},
+            {extension: [content[n] for n in rows.tolist()] for extension, content in self.files.items()},
+            self.view[rows],
+            None if self.landmarks is None else self.landmarks[rows],
+        )
+
+    def with_rows(self, rows: npt.NDArray[np.int64], other: Picture) -> Picture:
+        """These samples, but some rows (M,) from another drawing of the same tile."""
+        chosen = np.zeros(len(self.samples), bool)
+        chosen[rows] = True
+
+        def mixed(mine: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return np.where(chosen.reshape(-1, *[1] * (mine.ndim - 1)), theirs, mine)
+
+        factors, new = vars(self.samples.factors), vars(other.samples.factors)
+        columns = {name: mixed(values, other.columns[name]) for name, values in self.columns.items()}
+        files = {
+            extension: [theirs if is_new else mine for mine, theirs, is_new in zip(old, made, chosen, strict=True)]
+            for extension, old, made in ((e, content, other.files[e]) for e, content in self.files.items())
+        }
+        return Picture(
+            Samples(
+                self.samples.rows,
+                FactorBatch(**{name: mixed(values, new[name]) for name, values in factors.items()}),
+                {name: columns[name] for name in self.samples.columns},
+            ),
+            mixed(self.images, other.images),
+            columns,
+            files,
+            mixed(self.view, other.view),
+            None if self.landmarks is None or other.landmarks is None else mixed(self.landmarks, other.landmarks),
+        )
 
 
 def pictures(job: Job, start: int, stop: int) -> Iterator[Picture]:
@@ -219,6 +311,17 @@ def pictures(job: Job, start: int, stop: int) -> Iterator[Picture]:
 
 
 def _picture(job: Job, tile: Samples, count: int) -> Picture:
+    """The first `count` rows of a tile, audited where the spec asks for it."""
+    made = _make(job, tile)
+    if job.spec.quality.audit is None:
+        return made.first(count)
+    from synthface.quality.audit import audited
+
+    return audited(job, made, count, lambda samples: _make(job, samples))
+
+
+def _make(job: Job, tile: Samples) -> Picture:
+    """Generate, annotate, crop and degrade a whole tile."""
     image = job.spec.output.image
     view_px = view_size_px(image.crop, image.size)
     began = time.process_time()
@@ -236,12 +339,8 @@ def _picture(job: Job, tile: Samples, count: int) -> Picture:
         columns.update(labels.columns)
         files.update(labels.files)
     images = _degraded(job, tile, crop.images(generated.images))
-    return Picture(
-        _rows(tile, slice(0, count)),
-        images[:count],
-        {name: values[:count] for name, values in columns.items()},
-        {extension: content[:count] for extension, content in files.items()},
-    )
+    landmarks = generated.scene.landmarks68_px / np.float32(view_px) if job.spec.quality.audit is not None else None
+    return Picture(tile, images, columns, files, generated.images, landmarks)
 
 
 def _degraded(job: Job, tile: Samples, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -253,7 +352,7 @@ def _degraded(job: Job, tile: Samples, images: npt.NDArray[np.uint8]) -> npt.NDA
     return degrade(images, kinds, amounts, seed=job.spec.seed, streams=streams, keys=tile.rows.key)
 
 
-def _rows(samples: Samples, rows: slice) -> Samples:
+def _rows(samples: Samples, rows: slice | npt.NDArray[np.int64]) -> Samples:
     taken = type(samples.rows)(**{name: value[rows] for name, value in vars(samples.rows).items()})
     return Samples(taken, samples.factors[rows], {name: values[rows] for name, values in samples.columns.items()})
 
@@ -268,7 +367,7 @@ def encode_rows(job: Job, start: int, stop: int) -> EncodedTile:
             content = encode_jpeg(pixels, image.quality, job.jpeg) if image.format == "jpg" else encode_png(pixels)
             files.append({image.format: content, **{ext: made[number] for ext, made in part.files.items()}})
     columns = {c.name: np.concatenate([part.columns[c.name] for part in parts]) for c in job.columns}
-    return EncodedTile(columns["key"].tolist(), files, columns)
+    return EncodedTile(columns["key"].tolist(), files, columns, sum(part.num_dropped for part in parts))
 
 
 def samples(
@@ -382,7 +481,7 @@ def render(
         nonlocal done
         for tile in tiles:
             yield tile
-            done += len(tile)
+            done += len(tile) + tile.num_dropped
             on_progress(Progress(done, total, time.monotonic() - began))
 
     with encoded_chunks(
@@ -401,7 +500,7 @@ def render(
         num_missing_shards=missing,
         seconds=time.monotonic() - began,
         bytes=written,
-        shortfalls=_shortfalls(job),
+        shortfalls=_shortfalls(store, job, missing == 0),
     )
     if total:
         store.write("run.json", _run_record(summary, workers, part, engine))
@@ -415,10 +514,15 @@ def _run_record(summary: RenderSummary, workers: int, part: tuple[int, int], eng
     return (json.dumps(asdict(summary) | how, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _shortfalls(job: Job) -> tuple[str, ...]:
+def _shortfalls(store: Store, job: Job, is_finished: bool) -> tuple[str, ...]:
+    """What was asked for and isn't there: identities, and once the dataset is finished, pictures and pairs."""
+    from synthface.manifest import read_manifest
     from synthface.quality.choice import shortfall
+    from synthface.quality.summary import audit_shortfalls
 
     found = [shortfall(job.chosen.report)] if job.chosen is not None else []
+    if is_finished and job.spec.quality.audit is not None:
+        found += audit_shortfalls(read_manifest(store)["quality"])
     return tuple(text for text in found if text is not None)
 
 
@@ -428,3 +532,5 @@ def _check_feasible(job: Job) -> None:
 
     for _ in pair_lists(job.plan):
         pass
+    if job.spec.quality.audit is not None:
+        _ = job.estimator

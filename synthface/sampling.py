@@ -7,8 +7,8 @@ streams are keyed by (identity, number within the condition), an identity's by i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -75,14 +75,17 @@ class _Drawn:
     columns: dict[str, npt.NDArray[Any]]
 
 
-def sample(plan: Plan, index: npt.ArrayLike) -> Samples:
-    """The factors and labels of rows `index` (N,). The same row gives the same values in any company."""
+def sample(plan: Plan, index: npt.ArrayLike, *, draw: int = 0) -> Samples:
+    """The factors and labels of rows `index` (N,). The same row gives the same values in any company.
+
+    `draw` > 0 is another draw of all that is drawn per image.
+    """
     rows = plan.rows(index)
     shape, albedo, attributes = identity_factors(plan.spec, plan.layout, rows.person, plan.reused)
     parts = []
     for number in np.unique(rows.stratum):
         where = np.flatnonzero(rows.stratum == number)
-        parts.append((where, _draw_stratum(plan, int(number), _take(rows, where))))
+        parts.append((where, _draw_stratum(plan, int(number), _take(rows, where), draw)))
     drawn = _joined(parts, len(rows.index))
     factors = FactorBatch(
         shape=shape,
@@ -99,14 +102,62 @@ def sample(plan: Plan, index: npt.ArrayLike) -> Samples:
     return Samples(rows, factors, {column.name: columns.get(column.name, absent) for column in declared})
 
 
+def redraw(plan: Plan, samples: Samples, where: I64, draw: int, what: Literal["noise", "factors"]) -> Samples:
+    """The samples (N,) with rows `where` (M,) of them drawn again, for the `draw`-th time; degradations stay.
+
+    Args:
+        plan: theirs.
+        samples: as they were drawn first.
+        where: which.
+        draw: from 1; each gives other numbers.
+        what: `noise`: ε alone; `factors`: all that is drawn per image.
+    """
+    rows = _take(samples.rows, where)
+    if what == "factors":
+        again = sample(plan, rows.index, draw=draw)
+    else:
+        names = [stratum.name for stratum in plan.strata]
+        noise = np.empty((len(where), plan.layout.num_noise), np.float32)
+        for number in np.unique(rows.stratum):
+            mine = np.flatnonzero(rows.stratum == number)
+            part = _take(rows, mine)
+            noise[mine] = _noise(plan, _stream(names[number], draw), part, part.key, "image")
+        first = samples.factors[where]
+        columns = {name: values[where] for name, values in samples.columns.items()}
+        again = Samples(
+            rows, replace(first, noise=noise), {**columns, **({"noise": noise} if "noise" in columns else {})}
+        )
+    kept = tuple(name for name in samples.columns if name.startswith("post"))
+    columns = {
+        name: values if name in kept else _with_rows(values, where, again.columns[name])
+        for name, values in samples.columns.items()
+    }
+    factors = {
+        name: _with_rows(values, where, getattr(again.factors, name)) for name, values in vars(samples.factors).items()
+    }
+    return Samples(samples.rows, FactorBatch(**factors), columns)
+
+
+def _with_rows(values: npt.NDArray[Any], where: I64, new: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    result = values.astype(np.result_type(values, new)) if values.dtype.kind == "U" else values.copy()
+    result[where] = new
+    return result
+
+
+def _stream(name: str, draw: int) -> str:
+    """What image streams are named after: the condition, and which draw it is."""
+    return name if draw == 0 else f"{name}/draw{draw}"
+
+
 # ------------------------------------------------------------------------------------------------------ one stratum
 
 
-def _draw_stratum(plan: Plan, number: int, rows: Rows) -> _Drawn:
+def _draw_stratum(plan: Plan, number: int, rows: Rows, draw: int) -> _Drawn:
     """All factors of rows that belong to one stratum."""
     if plan.spec.design.kind == "one_factor":
         return _one_factor(plan, rows)
     stratum = plan.strata[number]
+    stream = _stream(stratum.name, draw)
     leaves = _leaves(plan, stratum.factors)
     fixed: dict[str, F64] = {}
     columns: dict[str, npt.NDArray[Any]] = {}
@@ -114,11 +165,9 @@ def _draw_stratum(plan: Plan, number: int, rows: Rows) -> _Drawn:
         cell = rows.within % num_cells(plan.spec.design.axes, leaves)
         fixed = cell_levels(plan.spec.design.axes, leaves, cell)
         columns["cell"] = cell
-    values = _values(
-        plan, stratum.name, leaves, rows, rows.key, order=rows.identity * plan.counts[number] + rows.within
-    )
+    values = _values(plan, stream, leaves, rows, rows.key, order=rows.identity * plan.counts[number] + rows.within)
     values.update(fixed)
-    return _assemble(plan, stratum.name, stratum.factors, values, rows, rows.key, columns)
+    return _assemble(plan, stream, stratum.factors, values, rows, rows.key, columns)
 
 
 def _one_factor(plan: Plan, rows: Rows) -> _Drawn:

@@ -65,8 +65,11 @@ def measure(generator: Generator, recognition: Recognition) -> F32:
 
 def _key(generator: Generator, recognition: Recognition) -> str:
     """What the measured centre depends on."""
+    factors = canonical_factors(Spec("centre", 0, Identities(2), {}), generator.layout, np.arange(2))
     about = {
         "generator": generator_kind(generator),
+        # Whom its prior draws, as far as any machine draws them alike.
+        "identities": np.round(np.concatenate([factors.shape, factors.albedo], axis=1), 2).tolist(),
         "recognition": recognition_digest(recognition),
         "standard_picture": [SIZE_PX, LOOK, NUM_IDENTITIES],
     }

@@ -67,7 +67,8 @@ def is_choice(spec: Spec) -> bool:
 
 def needs_descriptors(spec: Spec) -> bool:
     """Whether f_id must have seen every identity."""
-    return spec.identities.min_distance is not None
+    audit = spec.quality.audit
+    return spec.identities.min_distance is not None or (audit is not None and "identity" in audit.limits)
 
 
 def choose(
@@ -103,7 +104,9 @@ def choose(
             report()
         return choice.result()
     with in_processes(job, workers) as run:
-        for _ in choice.by_distance(_Describer(job, run, parts or NoParts())):
+        describe = _Describer(job, run, parts or NoParts())
+        steps = choice.by_distance if job.spec.identities.min_distance is not None else choice.then_described
+        for _ in steps(describe):
             report()
     return choice.result()
 
@@ -147,6 +150,7 @@ class _Choice:
         self._curve: list[tuple[int, int]] = []
         self._apart: Apart | None = None
         self._centre: F32 | None = None
+        self._vectors: F32 | None = None
 
     # ---------------------------------------------------------------------------------------------------- without f_id
 
@@ -215,6 +219,19 @@ class _Choice:
         self._compared += 1
         return True
 
+    # ------------------------------------------------------------------------------------------- without f_id, but for it
+
+    def then_described(self, describe: Callable[[I64], F32]) -> Iterator[None]:
+        """All that the bins take, described for others' use: however near they are."""
+        self._centre = centre_of(self.job.generator, self.job.recognition)
+        for _ in self.by_bins():
+            pass
+        size, parts = self._block_size(), []
+        for start in range(0, len(self.persons), size):
+            parts.append(unit(describe(np.array(self.persons[start : start + size], np.int64)), self._centre))
+            yield
+        self._vectors = np.concatenate(parts)
+
     # ---------------------------------------------------------------------------------------------------------- result
 
     def result(self) -> ChosenIdentities:
@@ -223,9 +240,10 @@ class _Choice:
         kept = self._kept(bins)
         if not len(kept):
             raise IdentityError(f"{self._name()}: no identities could be found: {self._advice()}")
-        order = kept[spread_order(self.job.spec.seed, persons[kept], bins[kept])]
+        order = kept[spread_order(self.job.spec.seed, persons[kept], bins[kept])] if is_choice(self.job.spec) else kept
         if self._apart is None:
-            return ChosenIdentities(persons[order], None, None, self._report(bins[order], None))
+            vectors = None if self._vectors is None else self._vectors[order]
+            return ChosenIdentities(persons[order], vectors, None, self._report(bins[order], None))
         vectors = self._apart.vectors[order]
         is_whole = len(order) == len(persons)
         nearest = self._apart.nearest_distance()[order] if is_whole else _nearest_distance(vectors)
@@ -267,7 +285,6 @@ class _Choice:
                 "found": counts,
             }
         if nearest is not None:
-            assert self._centre is not None
             report["separation"] = {
                 "min_distance": self._identities.min_distance,
                 "compared": self._compared,
@@ -275,6 +292,7 @@ class _Choice:
                 "nearest_median": float(np.median(nearest)),
                 "acceptance": _thinned(self._curve),
             }
+        if self._centre is not None:
             report["recognition"] = {
                 "name": self.job.recognition.config.name,
                 "sha256": canonical.recognition_digest(self.job.recognition),

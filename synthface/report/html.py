@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthface.errors import DatasetError
+from synthface.errors import SynthfaceError
 from synthface.manifest import iterate_tar, read_manifest
 from synthface.report.histogram import svg
 from synthface.report.preview import contact_sheet
+from synthface.report.quality import audit_section, identity_section
 from synthface.shards.labels import labels
 from synthface.storage import Store, open_store
 
@@ -44,6 +46,8 @@ def html_report(dataset: str | Path) -> str:
         per_identity=sorted(frame.groupby("identity").size().value_counts().items()),
         distributions=_distributions(store, manifest, frame),
         pairs=_pairs(store, manifest),
+        identities=identity_section(store, manifest, frame),
+        audit=audit_section(manifest, frame),
         spec=store.read("spec.yaml").decode(),
     )
 
@@ -86,44 +90,60 @@ def _crosstab(manifest: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, Any
 
 def _distributions(store: Store, manifest: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Every varying scalar label that was requested, beside fresh draws from the spec under another seed."""
-    from synthface.pipeline import prepare
-    from synthface.sampling import sample
-
-    asked = None
-    try:
-        job = prepare(store.read("spec.resolved.yaml").decode())
-        other = prepare(job.spec.replace(seed=(job.spec.seed + 1) % 2**31))
-        asked = sample(other.plan, np.linspace(0, other.plan.num_images - 1, 2000).astype(np.int64)).columns
-    except (DatasetError, OSError, ValueError):  # its tables or reused identities aren't beside it any more
-        asked = None
+    asked = _fresh_draws(store)
     result = []
     for column in manifest["columns"]:
         name = column["name"]
         if column["origin"] != "requested" or column["shape"] or column["dtype"] != "float32":
             continue
         values = frame[name].to_numpy()
+        others = None if asked is None else asked.get(name)
         if values.min() == values.max():
             continue
-        counts, edges = np.histogram(values, bins=24)
-        item = {
-            "name": name,
-            "mean": f"{values.mean():.3g}",
-            "std": f"{values.std():.3g}",
-            "asked_mean": "–",
-            "asked_std": "–",
-            "shift": "–",
-            "svg": _markup(svg(counts.tolist(), float(edges[0]), float(edges[-1]), unit=column["unit"])),
-        }
-        if asked is not None and name in asked:
-            other_values = asked[name]
-            error = np.sqrt(values.var() / len(values) + other_values.var() / len(other_values))
-            item |= {
-                "asked_mean": f"{other_values.mean():.3g}",
-                "asked_std": f"{other_values.std():.3g}",
-                "shift": f"{(values.mean() - other_values.mean()) / max(error, 1e-12):+.1f}",
-            }
-        result.append(item)
+        result.append(_distribution(name, column["unit"], values, others))
     return result
+
+
+def _distribution(name: str, unit: str, values: np.ndarray, others: np.ndarray | None) -> dict[str, Any]:
+    """One label's histogram, with the asked one as an outline."""
+    both = values if others is None else np.concatenate([values, others])
+    counts, edges = np.histogram(values, bins=24, range=(both.min(), both.max()))
+    item = {
+        "name": name,
+        "mean": f"{values.mean():.3g}",
+        "std": f"{values.std():.3g}",
+        "asked_mean": "–",
+        "asked_std": "–",
+        "shift": "–",
+    }
+    outline: list[float] = []
+    if others is not None:
+        outline = (np.histogram(others, bins=edges)[0] * (len(values) / len(others))).tolist()
+        error = np.sqrt(values.var() / len(values) + others.var() / len(others))
+        item |= {
+            "asked_mean": f"{others.mean():.3g}",
+            "asked_std": f"{others.std():.3g}",
+            "shift": f"{(values.mean() - others.mean()) / max(error, 1e-12):+.1f}",
+        }
+    item["svg"] = _markup(svg(counts.tolist(), float(edges[0]), float(edges[-1]), unit=unit, outline=outline))
+    return item
+
+
+def _fresh_draws(store: Store) -> Mapping[str, np.ndarray] | None:
+    """What the spec asks for, as draws under another seed; balanced, where it wants balance. Distance isn't looked at."""
+    from synthface.identity_stage import choose_for, chosen_job
+    from synthface.pipeline import prepare
+    from synthface.sampling import sample
+    from synthface.spec.model import Quality
+
+    try:
+        spec = prepare(store.read("spec.resolved.yaml").decode()).spec
+        spec = replace(spec, identities=replace(spec.identities, min_distance=None), quality=Quality())
+        job = prepare(spec.replace(seed=(spec.seed + 1) % 2**31))
+        plan = chosen_job(job, choose_for(job)).plan
+        return sample(plan, np.linspace(0, plan.num_images - 1, 2000).astype(np.int64)).columns
+    except (SynthfaceError, OSError, ValueError):  # its tables or reused identities aren't beside it any more
+        return None
 
 
 def _markup(text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from synthface.engines.local import single_threaded
 from synthface.identity_stage import choose_for, chosen_job
 from synthface.pipeline import Job, pictures, prepare
+from synthface.spec.model import Quality
 
 U8 = npt.NDArray[np.uint8]
 
@@ -61,12 +63,13 @@ def preview(
     """A spec's first pictures as a sheet: a row per identity, its images from left to right.
 
     With several conditions each has its share of the columns, under its name. Where identities are chosen, only these few
-    are: people of the dataset, but perhaps under other numbers.
+    are: people of the dataset, but perhaps under other numbers. Pictures are as drawn first, before any audit.
 
     Raises:
         SpecError: the spec is wrong.
     """
     job = prepare(spec, generator=generator, device=device)  # type: ignore[arg-type]
+    job = replace(job, spec=replace(job.spec, quality=Quality()))
     count = min(num_rows, job.plan.num_identities)
     job = chosen_job(job, choose_for(job, count=max(count, len(job.spec.splits))))
     columns = _columns(job, num_columns)

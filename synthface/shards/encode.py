@@ -24,11 +24,13 @@ class EncodedTile:
         keys: N names, without dots.
         files: for each sample, file extension to bytes; the image among them, not the label JSON.
         columns: label name to values (N, …), one for every declared column.
+        num_dropped: how many samples were left out of it.
     """
 
     keys: Sequence[str]
     files: Sequence[Mapping[str, bytes]]
     columns: Mapping[str, npt.NDArray[Any]]
+    num_dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -77,6 +77,15 @@ def columns_of(schema: pa.Schema) -> tuple[Column, ...]:
     return tuple(result)
 
 
+def values_of(column: pa.ChunkedArray, declared: Column) -> npt.NDArray[Any]:
+    """A table's column as (N, …), the way its declaration shapes it."""
+    combined = column.combine_chunks()
+    if declared.shape:
+        flat = combined.flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat.reshape(len(combined), *declared.shape))
+    return np.asarray(combined.to_numpy(zero_copy_only=False))
+
+
 class LabelWriter:
     """A Parquet file that grows tile by tile and holds at most one row group in memory."""
 

@@ -38,6 +38,7 @@ class ShardMarker:
         first_key, last_key: names of its first and last sample.
         tar, labels: its two files.
         fingerprint: what decided its content: spec, generator, identities, encoder.
+        dropped: how many of its rows were left out.
     """
 
     shard: str
@@ -50,11 +51,12 @@ class ShardMarker:
     tar: FileRecord
     labels: FileRecord
     fingerprint: Mapping[str, Any]
+    dropped: int = 0
 
     @property
     def count(self) -> int:
         """Number of samples."""
-        return self.stop - self.start
+        return self.stop - self.start - self.dropped
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> ShardMarker:
@@ -65,7 +67,12 @@ class ShardMarker:
 
     def to_json(self) -> bytes:
         """Canonical JSON."""
-        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+        return (json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n").encode()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `dropped` where something was."""
+        words = asdict(self)
+        return words if self.dropped else {key: value for key, value in words.items() if key != "dropped"}
 
 
 def tar_name(shard: str) -> str:
@@ -105,8 +112,8 @@ def write_shard(
     """
     with store.lock(f"shard-{shard.name}"), store.staging() as folder, explained(f"{store.url}, shard {shard.name}"):
         tar, table = folder / "data.tar", folder / "labels.parquet"
-        first, last, count, digest = _write_files(tar, table, tiles, columns)
-        assert count == shard.count, (shard, count)
+        first, last, count, dropped, digest = _write_files(tar, table, tiles, columns)
+        assert count + dropped == shard.count, (shard, count, dropped)
         marker = ShardMarker(
             shard=shard.name,
             split=shard.split,
@@ -118,6 +125,7 @@ def write_shard(
             tar=FileRecord(tar_name(shard.name), tar.stat().st_size, digest),
             labels=FileRecord(labels_name(shard.name), table.stat().st_size, sha256_of(table)),
             fingerprint=fingerprint,
+            dropped=dropped,
         )
         store.commit(tar, marker.tar.name)
         store.commit(table, marker.labels.name)
@@ -127,18 +135,22 @@ def write_shard(
 
 def _write_files(
     tar: Path, table: Path, tiles: Iterable[EncodedTile], columns: Sequence[Column]
-) -> tuple[str, str, int, str]:
+) -> tuple[str, str, int, int, str]:
+    """First key, last key, samples, dropped samples, SHA-256 of the tar."""
     from webdataset import TarWriter
 
-    first, last, count = "", "", 0
-    labels = LabelWriter(table, columns)
+    first, last, count, dropped = "", "", 0, 0
+    labels, hashing = LabelWriter(table, columns), _Hashing()
     finished = False
     try:
         with tar.open("wb") as file:
-            hashing = _Hashing(file)
+            hashing.begin(file)
             # A fixed time, owner and mode: the bytes depend on the content alone.
             archive = TarWriter(hashing, user="synthface", group="synthface", mode=0o644, mtime=0, encoder=False)
             for tile in tiles:
+                dropped += tile.num_dropped
+                if not len(tile):
+                    continue
                 texts = label_json(columns, tile.columns)
                 classes = tile.columns["identity"].tolist()
                 for key, files, text, identity in zip(tile.keys, tile.files, texts, classes, strict=True):
@@ -151,17 +163,25 @@ def _write_files(
         finished = True
     finally:
         if not finished:
+            hashing.abandon()
             labels.abandon()
-    return first, last, count, hashing.hexdigest()
+    return first, last, count, dropped, hashing.hexdigest()
 
 
 class _Hashing:
     """A file that hashes what passes through it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self) -> None:
         self._sha = hashlib.sha256()
         self._has_failed = False
+
+    def begin(self, file: IO[bytes]) -> None:
+        """Pass on to this file."""
+        self._file = file
+
+    def abandon(self) -> None:
+        """Pass nothing on any more: an archive that is thrown away writes its end."""
+        self._has_failed = True
 
     def write(self, chunk: bytes) -> int:
         if self._has_failed:  # tarfile tries once more when it is thrown away

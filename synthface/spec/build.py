@@ -41,7 +41,7 @@ from synthface.spec.model import (
     Spec,
     Truncation,
 )
-from synthface.spec.names import FACTOR_NAMES
+from synthface.spec.names import AUDIT_LIMITS, FACTOR_NAMES
 from synthface.spec.presets import FACTOR_DEFAULTS, LEAF_DEFAULTS
 
 ARCFACE_SIZE_PX = 112
@@ -227,9 +227,18 @@ def _pair_list(data: Mapping[str, Any]) -> PairList:
 def _quality(data: Mapping[str, Any]) -> Quality:
     if "audit" not in data:
         return Quality()
-    default, audit = Audit(pose_deg=1.0), data["audit"]
-    on_fail, redraw = audit.get("on_fail", default.on_fail), audit.get("redraw", default.redraw)
-    return Quality(Audit(float(audit["pose_deg"]), on_fail, redraw, int(audit.get("max_tries", default.max_tries))))
+    default, audit = Audit(), data["audit"]
+    limits = {name: audit.get(name, getattr(default, name)) for name in AUDIT_LIMITS}
+    return Quality(
+        Audit(
+            **{name: None if limit == "off" else float(limit) for name, limit in limits.items()},
+            on_fail=audit.get("on_fail", default.on_fail),
+            redraw=audit.get("redraw", default.redraw),
+            max_tries=int(audit.get("max_tries", default.max_tries)),
+            fraction=float(audit.get("fraction", default.fraction)),
+            estimator=audit.get("estimator", default.estimator),
+        )
+    )
 
 
 def _output(data: Mapping[str, Any], files: SpecFiles) -> Output:

@@ -24,6 +24,7 @@ from synthface.spec.distributions import (
 )
 from synthface.spec.model import (
     DEFAULT_CONDITION,
+    Audit,
     Environment,
     Expression,
     ExpressionMixture,
@@ -65,7 +66,7 @@ def spec_to_dict(spec: Spec) -> Words:
         "design": _design(spec),
         "splits": {name: number(share) for name, share in spec.splits.items()},
         "pairs": {name: _pair_list(pairs) for name, pairs in spec.pairs.items()},
-        "quality": {} if spec.quality.audit is None else {"audit": _numbers(vars(spec.quality.audit))},
+        "quality": {} if spec.quality.audit is None else {"audit": _audit(spec.quality.audit)},
         "output": _output(spec),
     }
     return {key: value for key, value in words.items() if value not in ({}, []) or key == "factors"}
@@ -196,6 +197,10 @@ def _identities(identities: Identities) -> Words:
         balance = identities.balance
         words["balance"] = {**_numbers(vars(balance)), "edges": [number(edge) for edge in balance.edges]}
     return words if identities.reuse is None else {**words, "from": identities.reuse}
+
+
+def _audit(audit: Audit) -> Words:
+    return {key: "off" if value is None else value for key, value in _numbers(vars(audit)).items()}
 
 
 def _joint(joint: Joint) -> Words:

@@ -68,7 +68,7 @@ def resolve(spec: Spec, layout: FactorLayout) -> Spec:
 
 def check_against_layout(spec: Spec, layout: FactorLayout) -> LayoutReport:
     """Everything this generator can't do of what the spec asks, and everything outside the ranges it was made for."""
-    problems = [*_missing_features(spec), *_attributes(spec, layout), *_balance(spec, layout)]
+    problems = [*_attributes(spec, layout), *_balance(spec, layout)]
     warnings: list[Finding] = []
     for place, factors, base in _scopes(spec):
         problems += _priors(place, factors, base, layout)
@@ -102,15 +102,6 @@ def _known_expressions(words: Mapping[str, Any], known: Sequence[str]) -> dict[s
 
 
 # ---------------------------------------------------------------------------------------------------------- problems
-
-
-def _missing_features(spec: Spec) -> Iterator[Finding]:
-    if spec.quality.audit is not None:
-        yield _not_yet(("quality", "audit"), "it needs a pose estimator, which this version hasn't got")
-
-
-def _not_yet(place: Place, why: str) -> Finding:
-    return Finding(place, f"`{place[-1]}` is not available yet with this generator: {why}; remove it", on_key=True)
 
 
 def _balance(spec: Spec, layout: FactorLayout) -> Iterator[Finding]:

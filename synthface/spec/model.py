@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from synthface.spec.names import AUDIT_LIMITS
+
 if TYPE_CHECKING:
     from synthface.errors import SpecProblem
     from synthface.spec.distributions import Distribution
@@ -337,12 +339,37 @@ class PairList:
 
 @dataclass(frozen=True)
 class Audit:
-    """Re-estimate the factors from the image and act on what is off by more than `pose_deg`."""
+    """Re-estimate the factors from the image and act on what is off by more than its limit.
 
-    pose_deg: float
+    Args:
+        pose_deg: largest angle between the head asked for and the one seen, degrees; None: not looked at.
+        expression: largest Euclidean distance of the named actions.
+        lighting: largest difference of shading.
+        landmarks: largest mean distance, as a share of the face's size.
+        identity: largest centred recognition distance to the identity's standard picture.
+        on_fail: `flag` marks it, `drop` leaves it out, `resample` draws it again.
+        redraw: resample: ε alone, which keeps the requested factors, or everything that is drawn per image.
+        max_tries: resample: pictures per image, the first among them; then the best is kept, and marked.
+        fraction: share of the images that are looked at.
+        estimator: what reads the factors: a name in `quality.estimators.ESTIMATORS`, or a network's folder.
+    """
+
+    pose_deg: float | None = AUDIT_LIMITS["pose_deg"]
+    expression: float | None = AUDIT_LIMITS["expression"]
+    lighting: float | None = AUDIT_LIMITS["lighting"]
+    landmarks: float | None = AUDIT_LIMITS["landmarks"]
+    identity: float | None = AUDIT_LIMITS["identity"]
     on_fail: Literal["flag", "drop", "resample"] = "flag"
     redraw: Literal["noise", "factors"] = "noise"
     max_tries: int = 5
+    fraction: float = 1.0
+    estimator: str = "reconstruction"
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Factor to its limit, of those that are looked at."""
+        limits = {name: getattr(self, name) for name in AUDIT_LIMITS}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,15 @@ ANNOTATIONS: tuple[str, ...] = (
     "parsing",
 )
 
+#: What an audit compares, and how far each may be off by default: see `quality.residuals` for what they are counted in.
+AUDIT_LIMITS: dict[str, float] = {
+    "pose_deg": 8.0,
+    "expression": 2.0,
+    "lighting": 0.5,
+    "landmarks": 0.08,
+    "identity": 0.8,
+}
+
 #: Values a leaf can take at all, by its path or the end of it, in the spec's units. Angles have room for the far tails
 #: of a normal distribution: beyond them lies a slip of the pen.
 LEAF_LIMITS: dict[str, tuple[float, float]] = {

@@ -12,8 +12,17 @@ from synthface.spec.checks import clashes_after_merging
 from synthface.spec.distributions import Constant, Grid
 from synthface.spec.leaves import reach
 from synthface.spec.merge import long_form, merged_factors
-from synthface.spec.model import Correlation, ExpressionMixture, FactorPrior, Factors, Leaf, LeftOut, Spec
-from synthface.spec.names import FACTOR_NAMES, limits_of
+from synthface.spec.model import (
+    DEFAULT_CONDITION,
+    Correlation,
+    ExpressionMixture,
+    FactorPrior,
+    Factors,
+    Leaf,
+    LeftOut,
+    Spec,
+)
+from synthface.spec.names import AUDIT_LIMITS, FACTOR_NAMES, limits_of
 from synthface.spec.reader import Finding, Place
 from synthface.spec.schema import listed, shown, suggestion
 
@@ -38,6 +47,7 @@ def relation_findings(spec: Spec, data: Mapping[str, Any], broken: frozenset[str
         (_pairs, {"pairs", "splits", "conditions", "design"}),
         (_pair_capacity, {"pairs", "splits", "conditions", "images_per_identity", "identities", "count", "design"}),
         (_post, {"output"}),
+        (_audit, {"quality", "design"}),
     ]
     findings = [f for check, needs in checks if not needs & broken for f in check(spec, data)]
     findings += _merged_clashes(data) if not {"conditions", "expression"} & broken else []
@@ -356,3 +366,29 @@ def _post(spec: Spec, data: Mapping[str, Any]) -> Iterator[Finding]:
         if post.kind == "resize_px" and limits_of("resize_px")[0] <= size < high:
             message = f"found up to {shown(high)} px; the image has {size}, so allowed: at most {size}"
             yield Finding(("output", "post", number, "resize_px"), message)
+
+
+# -------------------------------------------------------------------------------------------------------------- audit
+
+
+def _audit(spec: Spec, data: Mapping[str, Any]) -> Iterator[Finding]:
+    audit, place = spec.quality.audit, ("quality", "audit")
+    if audit is None:
+        return
+    if not audit.limits:
+        yield Finding(place, f"everything is off; give at least one of {listed(list(AUDIT_LIMITS))}", on_key=True)
+    if audit.on_fail != "resample":
+        return
+    if spec.design.kind == "one_factor":
+        message = (
+            "images of a one_factor design share all but one thing with their anchor, so none can be drawn again alone"
+        )
+        yield Finding((*place, "on_fail"), f"{message}; write `on_fail: flag` or `on_fail: drop`")
+    elif audit.redraw == "factors" and spec.design.kind != "random":
+        message = f"a {spec.design.kind} design says what every image shows; write `redraw: noise`, or `on_fail: drop`"
+        yield Finding((*place, "redraw"), message)
+    held = [c.name for c in spec.strata if c.factors.noise.per != "image"]
+    if audit.redraw == "noise" and held and spec.design.kind != "one_factor":
+        where = "" if held == [DEFAULT_CONDITION] else f" in {listed(held)}"
+        message = f"ε is the same for several images{where}, so one can't draw it again; write `redraw: factors`"
+        yield Finding((*place, "redraw"), f"{message}, or `noise: {{per: image}}`")

@@ -19,16 +19,18 @@ from synthface.pipeline import prepare
 from synthface.quality import canonical
 from synthface.quality.separation import Apart, unit
 
-_BLOCK = 1024
+#: Draws at a time, and numbers in a descriptor.
+_BLOCK, _DIMENSIONS = 1024, 128
 
 
 def search(count: int, min_distance: float, num_dimensions: int) -> tuple[float, float, int]:
     """(wall seconds, CPU seconds, candidates) until `count` are taken."""
     rng = np.random.default_rng(0)
-    apart, tried = Apart(min_distance, num_dimensions), 0
+    into = np.linalg.qr(rng.normal(size=(_DIMENSIONS, num_dimensions)))[0].T
+    apart, tried = Apart(min_distance, _DIMENSIONS), 0
     wall, cpu = 0.0, 0.0
     while len(apart) < count:
-        block = unit(rng.normal(size=(_BLOCK, num_dimensions)), np.zeros(num_dimensions))
+        block = unit(rng.normal(size=(_BLOCK, num_dimensions)) @ into, np.zeros(_DIMENSIONS))
         began, began_cpu = time.monotonic(), time.process_time()
         for _ in apart.take(block, lambda number: len(apart) < count):
             pass
@@ -59,8 +61,10 @@ def main() -> None:
     """Print figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--distance", type=float, default=0.5)
-    parser.add_argument("--dimensions", type=int, default=32, help="of the random descriptors; 128 hardly ever collide")
+    parser.add_argument("--distance", type=float, default=0.33)
+    parser.add_argument(
+        "--dimensions", type=int, default=32, help="that random descriptors really fill; 128 never collide"
+    )
     options = parser.parse_args()
     generator, recognition = pictures(64)
     both = generator + recognition

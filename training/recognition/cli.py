@@ -57,3 +57,28 @@ def mean_command(folder: Path, photos: Path, landmarks: Path | None) -> None:
     network = with_mean(load_recognition(folder), photos, landmarks, report)
     save_recognition(folder, network)
     click.echo(json.dumps(network.config.card["measured"]))
+
+
+@recognition.command("describe")
+@click.argument("photos", type=_FOLDER)
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--landmarks",
+    type=click.Path(path_type=Path, exists=True),
+    help="Where PHOTOS isn't a prepared folder: see `mean`.",
+)
+@click.option("--network", default="dlib-resnet", show_default=True, help="Recognition network: name or folder.")
+def describe_command(photos: Path, out: Path, landmarks: Path | None, network: str) -> None:
+    """Write the descriptors of PHOTOS to OUT, for `synthface leakage --against OUT`: no photo is in it."""
+    from synthface.networks.recognition import load_recognition
+    from synthface.quality.photos import write_descriptors
+    from training.recognition.measure import describe, photo_names
+
+    def report(num: int) -> None:
+        if num % 400 == 0:
+            click.echo(f"{num} photos", err=True)
+
+    loaded = load_recognition(network)
+    found = describe(loaded, photos, landmarks, report)
+    write_descriptors(out, photo_names(photos, landmarks), found.numpy(), loaded)
+    click.echo(f"{out}: {len(found)} photos, {loaded.config.name}")

@@ -72,6 +72,17 @@ def describe(
     return torch.cat(rows)
 
 
+def photo_names(photos: Path, landmarks: Path | None = None) -> tuple[str, ...]:
+    """The names of the photos that `describe` describes, in its order."""
+    if (photos / TABLE).is_file():
+        return PreparedPhotos(photos).rows.source
+    sources = list_photos(photos).sources
+    if landmarks is None:
+        raise PhotoError(f"{photos}: not a prepared folder; name a file of landmarks, or run `prepare` first")
+    given = GivenLandmarks(landmarks, sources)
+    return tuple(source for source in sources if given.of(source) is not None)
+
+
 def strangers(centred: Tensor) -> dict[str, Any]:
     """How far apart all pairs of descriptors (M, D) are, as 1 − cos: at false-accept rates and the median."""
     unit = F.normalize(centred, dim=1)
