@@ -84,19 +84,32 @@ def _bytes(*arguments: Any) -> bytes:
     return b""
 
 
+class _Call:
+    """A function that a pickle may call and can't change."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it sets attributes of a function")
+
+
 #: Module and name, as pickles write them, to what is called instead.
 _ADMITTED: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _ElementType,
-    ("_codecs", "encode"): _encode,
-    ("builtins", "bytes"): _bytes,
-    ("__builtin__", "bytes"): _bytes,
+    ("_codecs", "encode"): _Call(_encode),
+    ("builtins", "bytes"): _Call(_bytes),
+    ("__builtin__", "bytes"): _Call(_bytes),
     **{
-        (f"numpy.{core}.multiarray", name): made
+        (f"numpy.{core}.multiarray", name): _Call(made)
         for core in ("core", "_core")
         for name, made in (("_reconstruct", _reconstruct), ("scalar", _scalar))
     },
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _Call(_from_buffer) for core in ("core", "_core")},
 }
 
 

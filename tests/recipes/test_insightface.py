@@ -92,6 +92,12 @@ def test_a_file_cut_short_or_missing_says_so(tmp_path: Path) -> None:
         read_bin(tmp_path / "none.bin")
 
 
+def test_a_file_cant_change_what_it_calls(tmp_path: Path) -> None:
+    (tmp_path / "changes.bin").write_bytes(b"\x80\x02c_codecs\nencode\n}X\x01\x00\x00\x00aK\x01sb.")
+    with pytest.raises(DatasetError, match="it sets attributes of a function"):
+        read_bin(tmp_path / "changes.bin")
+
+
 def test_an_array_whose_shape_lies_is_refused(tmp_path: Path) -> None:
     data = pickle.dumps(([np.zeros(7, np.uint8)] * 2, [True]), protocol=2)
     assert data.count(b"K\x07\x85") == 1

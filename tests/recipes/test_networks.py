@@ -29,8 +29,7 @@ def test_the_full_networks_have_as_many_weights_as_published() -> None:
     descriptors = {"mobilefacenet": 128}
     sizes = {}
     for name in ARCHITECTURES:
-        with torch.device("meta"):
-            network = make_network(NetworkSettings(name, descriptor_size=descriptors.get(name, 512)))  # type: ignore[arg-type]
+        network = make_network(NetworkSettings(name, descriptor_size=descriptors.get(name, 512)))  # type: ignore[arg-type]
         sizes[name] = sum(p.numel() for p in network.parameters())
     assert 43.4e6 < sizes["ir50"] < 43.8e6
     assert 23.8e6 < sizes["ir18"] < 24.2e6
@@ -45,7 +44,8 @@ def test_a_saved_network_gives_the_same_descriptors(tmp_path: Path) -> None:
     assert torch.equal(loaded(x), network.eval()(x))
     assert not any(p.requires_grad for p in loaded.parameters())
     weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(GeneratorError, match="SHA-256"):
         load_network(tmp_path)
 
@@ -69,7 +69,7 @@ def test_a_head_punishes_only_the_own_direction_and_keeps_float32() -> None:
         loss, accuracy = head(x, identities)
     assert loss.dtype == torch.float32
     unit = torch.nn.functional.normalize
-    cosines = unit(x.float()) @ unit(head.directions).T
+    cosines = unit(x.float()) @ unit(head.directions.detach()).T
     slow = 0.0
     for row, own in zip(cosines, identities, strict=True):
         logits = 10 * torch.stack([c - 0.3 * (n == int(own)) for n, c in enumerate(row)])

@@ -58,13 +58,13 @@ def test_the_table_is_ordered_and_marks_the_best(results: dict[str, Any]) -> Non
 def test_the_readme_keeps_what_lies_outside_its_markers(results: dict[str, Any], tmp_path: Path) -> None:
     about = {"generator": "3dmm", "images": 1, "people": 1, "version": "0", "minutes": 2.0}
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{study.BEGIN}\nold\n{study.END}\nafter\n")
+    readme.write_text(f"before\n{study.BEGIN}\nstale\n{study.END}\nafter\n")
     for _ in range(2):
         study.write_results({"about": about, "results": results}, readme)
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert "old" not in text
+    assert "stale" not in text
     assert text.count("everything at once") == 2
     assert "| -30…10 | – | – | – |" in text
     assert (tmp_path / "study-yaw.svg").read_text().startswith("<svg xmlns")
