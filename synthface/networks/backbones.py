@@ -32,6 +32,7 @@ class BackboneConfig:
         last: channels before the dense layer.
         grid: H = W of the maps before it.
         features: length of the vector.
+        leak: slope of the vector's rectifier below 0; with 0 many of its numbers die while a network learns.
     """
 
     size_px: int = 112
@@ -41,6 +42,7 @@ class BackboneConfig:
     last: int = 32
     grid: int = 5
     features: int = 256
+    leak: float = 0.1
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -141,7 +143,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, size, size) in [−1, 1] to vectors (N, features)."""
         maps = F.adaptive_avg_pool2d(self.layers(images), self.config.grid)
-        return F.relu(self.dense(maps.flatten(1)))
+        return F.leaky_relu(self.dense(maps.flatten(1)), self.config.leak)
 
 
 def plain(config: BackboneConfig) -> Backbone:

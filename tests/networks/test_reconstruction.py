@@ -224,6 +224,10 @@ def test_configs_of_something_else_are_refused(folder: Path, changes: dict[str, 
 # --- those that ship
 
 
+def test_two_networks_ship() -> None:
+    assert set(KIND.shipped()) == {"reconstruction", "judge"}
+
+
 @pytest.mark.parametrize("name", KIND.shipped())
 def test_shipped_networks_fit_the_bundled_model_and_say_what_was_measured(name: str) -> None:
     network = load_reconstruction(name)

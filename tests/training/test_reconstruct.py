@@ -15,6 +15,7 @@ from synthface.factors.mirror import Mirror
 from synthface.factors.pose import rotation_matrix
 from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.model import Factors, MorphableModel
+from synthface.networks.backbones import BackboneConfig
 from synthface.networks.mapping import LambdaSizes
 from synthface.networks.reconstruction import in_picture
 from tests.training.reconstruct_scenes import VIEW, factors_of, write_photos
@@ -23,12 +24,13 @@ from training.mirror import mirror_matrix
 from training.reconstruct.bank import CANVAS_SHARE, Bank, BankRecipe, build_bank, surfaces
 from training.reconstruct.batches import Batches, World, held_out
 from training.reconstruct.draw import Geometry, draw_expression, draw_geometry, draw_light, draw_pose, together
-from training.reconstruct.losses import FaceColours, eye_distance, landmark_error, photometric
-from training.reconstruct.measure import coefficient_r2, light_figures
+from training.reconstruct.losses import FaceColours, detector_points, eye_distance, landmark_error, photometric
+from training.reconstruct.measure import coefficient_r2, light_figures, photo_landmarks
 from training.reconstruct.overlay import overlay
 from training.reconstruct.photos import load_photos, split, split_bank, view_of
 from training.reconstruct.pictures import Skin, backgrounds, over, shade, wear, with_hair
-from training.reconstruct.recipe import Augmentation
+from training.reconstruct.recipe import Augmentation, NetworkRecipe
+from training.reconstruct.train import new_network
 from training.reconstruct.warp import Warp, turn_light
 
 BASIS = MorphableBasis.load()
@@ -348,6 +350,15 @@ def test_what_is_held_out_is_the_same_every_time(world: World) -> None:
     assert len(first[0].photos) == 2
 
 
+def test_photos_are_measured_where_there_are_fewer_than_renderings(world: World) -> None:
+    batches = held_out(world, 4, chunk=2)
+    assert [len(batch.photos) for batch in batches] == [2, 0]
+    network = new_network(world, NetworkRecipe(backbone=BackboneConfig(32, 4, (4, 4), (0, 0), 4, 2, 8)), "small")
+    figures = photo_landmarks(network, batches, detector_points(BASIS, 68))
+    assert figures["photos_landmark_nme_of_the_fit"] < 1e-3
+    assert figures["photos_landmark_nme"] > 0.02
+
+
 def test_unmirrored_photos_keep_their_detectors_order(world: World) -> None:
     batch = Batches(world, 0, Augmentation(mirror=0.5), seed=2).draw(0, 1, 40)
     assert 5 < int(batch.has_detector.sum()) < 35
@@ -356,4 +367,3 @@ def test_unmirrored_photos_keep_their_detectors_order(world: World) -> None:
     error = torch.linalg.vector_norm(points - batch.detector, dim=2).mean(dim=1)
     assert error[batch.has_detector].max() < 1e-3
     assert error[~batch.has_detector].min() > 0.05
-

@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("reconstruct", "bank", folder / "bank", "--recipe", RECIPE)
     trained = ("--bank", folder / "bank", *given)
     run("reconstruct", "train", "reconstruction", folder / "run", *trained, "--recipe", RECIPE)
-    run("reconstruct", "measure", folder / "run", *trained, "--num", 4)
+    run("reconstruct", "measure", folder / "run", *trained, "--num", 4, "--num-likeness", 2)
     run("reconstruct", "export", folder / "run", folder / "network", "--source", "renderings", "--licence", "CC0")
     run("extract", folder / "photos", folder / "extracted", "--network", folder / "network", "--recipe", RECIPE)
     return folder

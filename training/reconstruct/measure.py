@@ -110,7 +110,8 @@ def coefficient_r2(true: Tensor, found: Tensor, columns: Tensor) -> F64:
 @torch.no_grad()
 def photo_landmarks(network: Reconstruction, batches: Sequence[Batch], detector: Points | None) -> Mapping[str, float]:
     """Landmarks read off photos against the detector's, and against the fit's, over the eyes' distance."""
-    if not sum(len(b.photos) for b in batches):
+    batches = [batch for batch in batches if len(batch.photos)]
+    if not batches:
         return {}
     rows = [slice(b.num_renderings, None) for b in batches]
     vector, view = (
