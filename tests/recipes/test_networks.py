@@ -74,7 +74,7 @@ def test_a_head_punishes_only_the_own_direction_and_keeps_float32() -> None:
     for row, own in zip(cosines, identities, strict=True):
         logits = 10 * torch.stack([c - 0.3 * (n == int(own)) for n, c in enumerate(row)])
         slow -= float(logits.log_softmax(0)[own]) / 5
-    assert float(loss) == pytest.approx(slow, rel=1e-5)
+    assert loss.item() == pytest.approx(slow, rel=1e-5)
     assert float(accuracy) == float((cosines.argmax(1) == identities).float().mean())
 
 
