@@ -68,9 +68,9 @@ def requested(job: Job) -> dict[str, dict[str, Any]]:
     result = {}
     for column in job.plan.columns():
         values = drawn.columns[column.name]
-        if column.dtype != "float32" or column.shape or values.min() == values.max():
+        if column.dtype != "float32" or column.shape or np.ptp(values) <= 1e-6 * np.abs(values).max():
             continue
-        counts, edges = np.histogram(values, bins=20)
+        counts, edges = np.histogram(values.astype(np.float64), bins=20)
         result[column.name] = {
             "mean": float(values.mean()),
             "std": float(values.std()),
