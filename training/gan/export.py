@@ -105,7 +105,8 @@ def _config(
     progress = state["progress"]
     training = {
         "data": data.pack.card,
-        "num_photos": len(data.pack),
+        "num_photos": data.pack.num_photos,
+        "num_pictures": len(data.pack),
         "num_images_seen": progress["num_images"],
         "stages": [stage.name for stage in recipe.stages if progress["num_images"] > _start(recipe, stage.name)],
         "has_warm_start": recipe.stages[0].reconstruction is not None,
@@ -156,6 +157,10 @@ def model_card(config: BundleConfig) -> str:
     ranges = "\n".join(
         f"| `{path}` | {low:g} … {high:g} |" for path, (low, high) in config.trusted_ranges.items() if high > 0.05
     )
+    terms = ", ".join(f"{key}: {value}" for key, value in training["data"].items())
+    num_pictures = training.get("num_pictures", training["num_photos"])
+    copies = f", {num_pictures} pictures with their turned, relit and mirrored copies"
+    copies = copies if num_pictures != training["num_photos"] else ""
     warm = (
         "G was first fitted to the photos by reconstruction, then trained adversarially. " * training["has_warm_start"]
     )
@@ -167,7 +172,7 @@ Imitative-Contrastive Learning*, CVPR 2020.
 
 ## Training data and terms
 
-{training["num_photos"]} photos. {", ".join(f"{key}: {value}" for key, value in training["data"].items())}. {warm}Stages
+{training["num_photos"]} photos{copies}. {terms}. {warm}Stages
 trained: {", ".join(training["stages"])}; {training["num_images_seen"]} real images seen.
 
 ## Figures at export
