@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 10, 10, 34
 _MAX_TICKS = 6
 
 
@@ -63,9 +63,12 @@ def chart(
     """Curves in one frame, with ticks and a legend in the upper left or the lower right."""
     xs = [x for s in series for x in s.x]
     ys = [y for s in series for y in (*s.y, *s.low, *s.high) if math.isfinite(y)]
-    frame = Frame(x_range or spread(xs), y_range or spread(ys), width, height)
-    drawn = [_curve(s, frame, number) for number, s in enumerate(series)]
     names = [s for s in series if s.name]
+    low, high = y_range or spread(ys)
+    if y_range is None and len(names) > 1 and not legend_below:
+        high += (high - low) * 0.09 * len(names)  # room for the legend
+    frame = Frame(x_range or spread(xs), (low, high), width, height)
+    drawn = [_curve(s, frame, number) for number, s in enumerate(series)]
     corner = (width // 2 + 30, height - _BOTTOM - 14 * len(names) - 4) if legend_below else (_LEFT + 8, _TOP + 4)
     legend = "".join(_legend(s, series.index(s), row, corner) for row, s in enumerate(names)) if len(names) > 1 else ""
     return _svg(frame, "".join(drawn) + legend, x_label, y_label)
