@@ -378,9 +378,11 @@ def test_factors_are_heard_alike_where_asked_to(world: Path) -> None:
         mapping, vector = trainer.generator.mapping, trainer.data.pack.vector
         variance = ((vector - mapping.mean) / mapping.scale).var(dim=0, unbiased=False)
         sums[balanced] = {name: float(variance[trainer.data.sizes.columns(name)].sum()) for name in GROUPS}
-    assert sums[False]["pose"] == pytest.approx(3, rel=0.2)
-    assert sums[True]["pose"] / sums[False]["pose"] == pytest.approx(trainer.data.sizes.total / 12, rel=1e-3)
-    assert sums[True]["identity"] == pytest.approx(sums[True]["pose"], rel=0.2)
+    total = trainer.data.sizes.total
+    assert sums[False]["pose"] <= 3.01, "roll hardly varies in this world: it is scaled by the least scale there is"
+    assert sums[True]["pose"] / sums[False]["pose"] == pytest.approx(total / 12, rel=1e-3)
+    assert sums[True]["identity"] == pytest.approx(total / 4, rel=0.02)
+    assert sums[True]["lighting"] == pytest.approx(total / 4, rel=0.3)
 
 
 def test_the_average_follows_the_generator(world: Path) -> None:
