@@ -51,7 +51,7 @@ def test_every_example_line_is_understood(line: str) -> None:
             factors["expression"] = {"named": {key: value}}
         elif key in ("yaw", "pitch", "roll"):
             factors["pose"] = {key: value}
-        elif key in ("expression", "lighting"):
+        elif key in ("pose", "expression", "lighting"):
             factors[key] = value
         else:
             changes[key] = value

@@ -190,7 +190,9 @@ def labels(dataset: str | Path, *, split: str | None = None, columns: Sequence[s
         splits = sorted(set(table.column("split").to_pylist()))
         if split not in splits:
             raise DatasetError(f"{store.url}: no split {split!r}; allowed: {', '.join(splits)}")
-        table = table.filter(pa.compute.equal(table.column("split"), split))
+        import pyarrow.compute as pc
+
+        table = table.filter(pc.equal(table.column("split"), split))
     frame: pd.DataFrame = table.to_pandas()
     for column in columns_of(table.schema):
         if len(column.shape) > 1:
