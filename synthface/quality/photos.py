@@ -174,9 +174,10 @@ def _crop(recognition: Recognition, image: U8, landmarks_px: F32) -> Any:
     """The crop (1, 3, size, size) that f_id looks at."""
     import torch
 
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 127.5 - 1.0
+    # Copies: torch warns of arrays that may only be read, as tables and photos give them.
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1.0
     size = torch.tensor([image.shape[1], image.shape[0]])
-    points = (torch.from_numpy(np.ascontiguousarray(landmarks_px, np.float32)) / size)[None]
+    points = (torch.from_numpy(np.array(landmarks_px, np.float32)) / size)[None]
     return recognition.crop(pixels.to(recognition.mean.device), points.to(recognition.mean.device))
 
 

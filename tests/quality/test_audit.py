@@ -14,6 +14,7 @@ import pytest
 import synthface
 from synthface.pipeline import Progress, render
 from synthface.quality import estimators
+from synthface.report.html import html_report
 from tests.quality.estimators import SeesTurnedHeads, untrained
 from tests.specs_for_tests import tiny
 from tests.test_pipeline import hashes
@@ -65,6 +66,9 @@ def test_what_fails_is_marked_with_its_residual(flagged: pd.DataFrame, tmp_path:
     card = (tmp_path / "flag" / "README.md").read_text()
     assert "**estimated** from the finished picture" in card
     assert f"{found['failed']} failed and are marked `audit_failed`. Allowed: pose_deg 45." in card
+    report = html_report(tmp_path / "flag")
+    assert "<h2>Audit</h2>" in report
+    assert f"{found['failed']} beyond 45.0" in report
 
 
 def test_what_fails_is_left_out_and_pairs_with_it(
@@ -96,7 +100,7 @@ def test_another_noise_keeps_the_factors(turned: SeesTurnedHeads, tmp_path: Path
     assert not again.audit_failed.any()
     assert summary.shortfalls == ()
     np.testing.assert_array_equal(again.audit_tries > 1, flagged.audit_failed)
-    for name in ("yaw_deg", "pitch_deg", "ambient", "skin_tone_ita_deg"):
+    for name in ("yaw_deg", "pitch_deg", "light_azimuth_deg", "skin_tone_ita_deg"):
         np.testing.assert_array_equal(again[name], flagged[name])
     assert quality(tmp_path / "again")["audit"]["drawn_again"] == flagged.audit_failed.sum()
     assert quality(tmp_path / "again")["audit"]["tries"] == again.audit_tries.sum()

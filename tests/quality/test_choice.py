@@ -100,7 +100,7 @@ def test_when_tries_run_out_there_are_fewer_and_the_report_says_so() -> None:
 def test_a_short_bin_costs_identities_not_balance() -> None:
     """Draws of the rarest bin run out; shares stay within the tolerance and neighbours are counted anew."""
     chosen = choose(
-        job(90, balance={**BALANCE, "edges": [0, 20, 58, 64], "max_tries": 4}, min_distance=0.01), parts=Given(6)
+        job(90, balance={**BALANCE, "edges": [0, 20, 45, 62], "max_tries": 4}, min_distance=0.01), parts=Given(6)
     )
     found = np.array(chosen.report["balance"]["found"])
     assert 0 < found.sum() < 90
@@ -111,8 +111,8 @@ def test_a_short_bin_costs_identities_not_balance() -> None:
 
 
 def test_a_bin_that_nobody_is_in_is_an_error_with_advice() -> None:
-    with pytest.raises(IdentityError, match=r"none of 80 draws has skin_tone_ita_deg 63\.7 to 63\.8.*attributes"):
-        choose(job(4, balance={**BALANCE, "edges": [0, 63.7, 63.8], "max_tries": 20}))
+    with pytest.raises(IdentityError, match=r"none of 80 draws has skin_tone_ita_deg 62\.85 to 62\.88.*attributes"):
+        choose(job(4, balance={**BALANCE, "edges": [0, 62.85, 62.88], "max_tries": 20}))
 
 
 def test_the_report_keeps_a_bounded_curve() -> None:

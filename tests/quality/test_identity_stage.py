@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from synthface.networks.recognition import load_recognition
 from synthface.pipeline import Job, Progress, prepare, render, samples
 from synthface.quality import canonical, centre
 from synthface.quality.choice import choose
+from synthface.report.html import html_report
 from synthface.report.preview import preview
 from tests.specs_for_tests import tiny
 from tests.test_pipeline import hashes
@@ -90,6 +92,21 @@ def test_the_dataset_says_what_it_promises(out: Path) -> None:
     card = (out / "README.md").read_text()
     assert "no two identities are nearer than 0.55" in card
     assert not (out / "identities").exists()
+
+
+def test_the_report_shows_who_is_in_it_and_what_was_asked_for(tmp_path: Path) -> None:
+    balance = {"by": "skin_tone_ita_deg", "edges": [-10, 30, 60], "max_tries": 30}
+    render(tiny(identities={"count": 8, "balance": balance}, images_per_identity=1), tmp_path / "out")
+    report = html_report(tmp_path / "out")
+    assert "8 of the 8 identities asked for" in report
+    rows = re.findall(r"<tr><td>(?:-10 to 30|30 to 60)</td>(.*?)</tr>", report)
+    numbers = [re.findall(r'<td class="n">([\d.%]+)</td>', row) for row in rows]
+    assert numbers == [["4", "4", "50.0%", "3", "1"]] * 2
+    # The fresh draws beside skin tone are balanced, too, so its mean isn't shifted.
+    shift = re.search(r"<b>skin_tone_ita_deg</b>.*?shift ([-+\d.]+)", report, re.DOTALL)
+    assert shift is not None
+    assert abs(float(shift[1])) < 4
+    assert 'class="asked"' in report
 
 
 def test_two_workers_choose_the_same_people(out: Path) -> None:

@@ -22,6 +22,8 @@ from tests.quality.planting import mirrored, plainly_sided, planted, shifted, sw
 from tests.specs_for_tests import tiny
 
 NUM = 48
+#: What an estimator that errs by nothing can be held to.
+STRICT = {"pose_deg": 2.0, "expression": 0.2, "lighting": 0.05, "landmarks": 0.02, "identity": 1.6}
 
 
 def spec(**changes: Any) -> dict[str, Any]:
@@ -66,7 +68,8 @@ def known(monkeypatch: pytest.MonkeyPatch, remembers: Remembers) -> None:
 
 
 def look(dataset: Path, **options: Any) -> LabelReport:
-    return verify_labels(dataset, estimator="remembers", **options)
+    limits = {"identity": 1.6, **options.pop("limits", {})}  # with few pictures of each, f_id says little
+    return verify_labels(dataset, estimator="remembers", limits=limits, **options)
 
 
 def rows_of(report: LabelReport) -> list[int]:
@@ -79,12 +82,12 @@ def test_a_faultless_dataset_is_sound(dataset: Path) -> None:
     assert (report.num_checked, report.failed) == (NUM, ())
     assert report.factors["pose_deg"]["p99"] < 0.01
     assert all(abs(bias.median) < 0.01 for bias in report.biases)
-    assert report.factors["identity"]["median"] < 0.4  # against the identity's other pictures
+    assert report.factors["identity"]["median"] < 0.6  # against the identity's other pictures
 
 
 def test_swapped_pictures_are_found(dataset: Path, tmp_path: Path) -> None:
     rows = np.random.default_rng(0).permutation(NUM)[:12]
-    report = look(planted(dataset, tmp_path / "swapped", swapped(rows)))
+    report = look(planted(dataset, tmp_path / "swapped", swapped(rows)), limits=STRICT)
     assert not report.is_sound
     assert set(rows_of(report)) == set(rows.tolist())
     worst = max(report.failed, key=lambda sample: sample.excess)
@@ -92,15 +95,15 @@ def test_swapped_pictures_are_found(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_labels_shifted_by_one_are_found(dataset: Path, tmp_path: Path) -> None:
-    report = look(planted(dataset, tmp_path / "shifted", shifted(NUM)))
-    assert len(report.failed) >= NUM - 1
+    report = look(planted(dataset, tmp_path / "shifted", shifted(NUM)), limits=STRICT)
+    assert len(report.failed) == NUM
     assert "pictures (" in report.problems[-1]
 
 
 def test_mirrored_pictures_are_found(dataset: Path, tmp_path: Path) -> None:
     rows = plainly_sided(dataset)
     assert len(rows) > 0.8 * NUM
-    report = look(planted(dataset, tmp_path / "mirrored", dict.fromkeys(rows.tolist(), mirrored)))
+    report = look(planted(dataset, tmp_path / "mirrored", dict.fromkeys(rows.tolist(), mirrored)), limits=STRICT)
     assert set(rows.tolist()) <= set(rows_of(report))
 
 
@@ -148,12 +151,14 @@ def test_limits_can_be_set_and_taken_away(dataset: Path) -> None:
 
 def test_the_command_fails_and_lists_what_it_found(dataset: Path, tmp_path: Path) -> None:
     wrong = planted(dataset, tmp_path / "swapped", swapped(np.arange(8)))
-    arguments = ["verify", str(wrong), "--labels", "--estimator", "remembers", "--failed", str(tmp_path / "failed.csv")]
+    strict = [word for name, limit in STRICT.items() for word in ("--limit", f"{name}={limit}")]
+    arguments = ["verify", str(wrong), "--labels", "--estimator", "remembers", *strict]
+    arguments += ["--failed", str(tmp_path / "failed.csv")]
     done = CliRunner().invoke(cli, arguments)
     assert isinstance(done.exception, synthface.errors.OutputError)
     assert "8 are beyond a limit" in done.output
     assert len((tmp_path / "failed.csv").read_text().splitlines()) == 9
-    sound = CliRunner().invoke(cli, ["verify", str(dataset), "--labels", "--estimator", "remembers", "--json"])
+    sound = CliRunner().invoke(cli, ["verify", str(dataset), "--labels", "--estimator", "remembers", *strict, "--json"])
     assert sound.exit_code == 0
     found = json.loads(sound.stdout)
     assert (found["num_checked"], found["problems"]) == (NUM, [])
