@@ -151,8 +151,14 @@ def apply_attribute(
 ) -> None:
     """Set an attribute: overwrite its components in `shape` or `albedo` (N, K), in place."""
     target = albedo if axis.space == "albedo" else shape
+    before = None if axis.colour is None else (axis.colour.mean + albedo @ axis.colour.steps).mean(axis=1)
     for column, component in enumerate(axis.components):
         target[:, component] = np.interp(values, axis.values, axis.coefficients[:, column])
+    if axis.colour is not None and before is not None:
+        # Brows, beards and blemishes darken the skin by a share of it: on deeper skin the same coefficients would be too much.
+        after = (axis.colour.mean + albedo @ axis.colour.steps).mean(axis=1)
+        others = np.setdiff1d(np.arange(albedo.shape[1]), axis.components)
+        albedo[:, others] *= (after / np.maximum(before, 1e-3)).clip(0.1, 1.0)[:, None]
 
 
 def read_attribute(axis: AttributeAxis, shape: npt.NDArray[Any], albedo: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
