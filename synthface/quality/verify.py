@@ -38,7 +38,7 @@ BIAS_LIMITS: Mapping[str, float] = {
     "pitch_deg": 4.0,
     "roll_deg": 3.0,
     "light_azimuth_deg": 15.0,
-    "light_elevation_deg": 20.0,
+    "light_elevation_deg": 30.0,
     "landmarks_x": 0.03,
     "landmarks_y": 0.03,
 }

@@ -231,7 +231,7 @@ def _quality(data: Mapping[str, Any]) -> Quality:
     limits = {name: audit.get(name, getattr(default, name)) for name in AUDIT_LIMITS}
     return Quality(
         Audit(
-            **{name: None if limit == "off" else float(limit) for name, limit in limits.items()},
+            **{name: None if limit in ("off", None) else float(limit) for name, limit in limits.items()},
             on_fail=audit.get("on_fail", default.on_fail),
             redraw=audit.get("redraw", default.redraw),
             max_tries=int(audit.get("max_tries", default.max_tries)),

@@ -93,13 +93,15 @@ ANNOTATIONS: tuple[str, ...] = (
     "parsing",
 )
 
-#: What an audit compares, and how far each may be off by default: see `quality.residuals` for what they are counted in.
-AUDIT_LIMITS: dict[str, float] = {
-    "pose_deg": 8.0,
-    "expression": 2.0,
-    "lighting": 0.5,
-    "landmarks": 0.08,
-    "identity": 0.8,
+#: What an audit compares, and how far each may be off by default (None: not looked at); see `quality.residuals` for what they
+#: are counted in. Each lets 0.15 % of faultless renderings fail, over wide poses and side light: see
+#: `tests/benchmarks/bench_audit.py`. The network that ships doesn't read expressions yet.
+AUDIT_LIMITS: dict[str, float | None] = {
+    "pose_deg": 7.5,
+    "expression": None,
+    "lighting": 0.35,
+    "landmarks": 0.04,
+    "identity": 1.2,
 }
 
 #: Values a leaf can take at all, by its path or the end of it, in the spec's units. Angles have room for the far tails

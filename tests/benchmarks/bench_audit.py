@@ -67,25 +67,24 @@ def _say(progress: Any) -> None:
     print(f"  {progress.what}: {progress.done} of {progress.total}", end="\r", flush=True)
 
 
-def look(dataset: Path, estimator: str, **limits: float) -> LabelReport:
-    """An audit that lets nothing pass unless limits are given."""
+def look(dataset: Path, estimator: str, **limits: float | None) -> LabelReport:
+    """An audit with these limits, or the defaults."""
     return verify_labels(dataset, estimator=estimator, limits=limits or None)
 
 
-def limits_of(dataset: Path, estimator: str) -> dict[str, float]:
-    """Per factor the residual that `_EACH` of faultless pictures exceed, from all residuals."""
+def limits_of(dataset: Path, estimator: str) -> dict[str, float | None]:
+    """Per factor the residual that `_EACH` of faultless pictures exceed; expression off, unless the defaults look at it."""
     report = look(dataset, estimator, **dict.fromkeys(AUDIT_LIMITS, 1e-9))
     names = list(report.factors)
     values = {name: np.array([sample.residuals[name] for sample in report.failed]) for name in names}
     print(f"residuals on {report.num_checked} faultless pictures")
     for name in names:
         quantiles = " ".join(f"{np.quantile(values[name], q):8.3f}" for q in (0.5, 0.9, 0.99, 1 - _EACH, 1.0))
-        print(
-            f"  {name:11s} median, 90 %, 99 %, {1 - _EACH:.2%}, most: {quantiles}   (limit now {AUDIT_LIMITS[name]:g})"
-        )
+        print(f"  {name:11s} median, 90 %, 99 %, {1 - _EACH:.2%}, most: {quantiles}   (limit now {AUDIT_LIMITS[name]})")
     for bias in report.biases:
         print(f"  {bias.name:18s} median {bias.median:+.3f} ± {bias.error:.3f}   (let pass {bias.limit:g})")
-    return {name: float(np.quantile(values[name], 1 - _EACH)) for name in names}
+    measured = {name: float(np.quantile(values[name], 1 - _EACH)) for name in names}
+    return {name: None if AUDIT_LIMITS[name] is None else limit for name, limit in measured.items()}
 
 
 def found(report: LabelReport, rows: np.ndarray) -> float:
@@ -94,7 +93,7 @@ def found(report: LabelReport, rows: np.ndarray) -> float:
     return float(np.mean([int(row) in failed for row in rows]))
 
 
-def faults(folder: Path, dataset: Path, estimator: str, limits: dict[str, float]) -> None:
+def faults(folder: Path, dataset: Path, estimator: str, limits: dict[str, float | None]) -> None:
     """Plant faults and look for them."""
     num = len(synthface.labels(dataset, columns=["key"]))
     rows = np.random.default_rng(0).permutation(num)[: num // 10 * 2]
