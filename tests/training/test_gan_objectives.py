@@ -13,7 +13,7 @@ from training.gan import losses
 from training.gan.augment import Robustification
 from training.gan.bank import EXPRESSION, LIGHTING, Bank, BankRows
 from training.gan.frozen import Frozen, load_frozen
-from training.gan.objectives import Objectives, total
+from training.gan.objectives import Objectives, inner_face, total
 from training.gan.recipe import Contrastive, Imitative, Reconstruction
 
 IMITATIVE = Imitative(identity=3, landmarks=500, lighting=10, colour=20)
@@ -131,6 +131,20 @@ def test_a_perfect_imitation_costs_next_to_nothing(toy: World) -> None:
     assert float(terms["identity"][1]) == 0.0
 
 
+def test_the_inner_face_holds_nose_and_cheeks_but_no_temples(toy: World) -> None:
+    """The nose and the mouth's corners are in; the ears' ends of the jaw, the chin and what is above the face aren't."""
+    landmarks = toy.bank.rows(torch.arange(8)).landmarks
+    region = inner_face(landmarks, 64)
+    rows = torch.arange(8)
+    for points, expected in (((30, 33, 48, 54), 1.0), ((0, 16, 8, 17, 26), 0.0)):
+        for point in points:
+            column, row = (landmarks[:, point] * 64).long().clamp(0, 63).unbind(dim=1)
+            assert (region[rows, 0, row, column] == expected).float().mean() > 0.8, point
+    nose_to_brow = landmarks[:, 30] - landmarks[:, 17:27].mean(dim=1)
+    column, row = ((landmarks[:, 30] - 1.6 * nose_to_brow) * 64).long().clamp(0, 63).unbind(dim=1)
+    assert (region[rows, 0, row, column] == 0).all()
+
+
 def test_low_resolutions_use_the_pixel_loss(toy: World) -> None:
     rows = toy.bank.rows(torch.arange(4))
     small = torch.nn.functional.adaptive_avg_pool2d(rows.image, 16)
@@ -175,7 +189,7 @@ def test_reconstruction_terms_by_hand(toy: World) -> None:
     x, mask = photo.clone(), torch.zeros(2, 1, 32, 32)
     mask[..., :16] = 1
     x[..., :16], x[..., 16:] = 0.3, 9.0
-    terms = toy.objectives().reconstruction(
+    terms, _ = toy.objectives().reconstruction(
         x, photo, mask, torch.ones(2, 5), torch.ones(2, 5), Reconstruction(l1=4, features=0, kl=0.1)
     )
     assert float(terms["l1"][1]) == pytest.approx(0.3, rel=1e-5)

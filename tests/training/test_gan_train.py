@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from synthface.errors import DatasetError, OutputMismatchError, SpecError
 from synthface.factors.types import FactorBatch
 from synthface.generators import generator_info, load_generator
+from synthface.morphable.basis import MorphableBasis
 from synthface.networks.bundle import load_bundle
 from synthface.networks.mapping import GROUPS
 from tests.training.conftest import RECIPES
@@ -26,9 +27,12 @@ from training.__main__ import main
 from training.gan.adversarial import Growth
 from training.gan.data import load_data
 from training.gan.frozen import load_frozen
+from training.gan.looking import PhotoMaps
 from training.gan.loop import Limits, run
+from training.gan.metrics import correlation
 from training.gan.recipe import Contrastive, GanRecipe, Imitative, OptimiserRecipe, Outputs, Reconstruction, Stage
 from training.gan.sheets import grid_sheet
+from training.gan.toy import ToyFeatures
 from training.gan.trainer import Trainer
 from training.gan.world import World
 from training.recipe import load_recipe, parse, save_resolved, to_plain
@@ -209,6 +213,41 @@ def test_codes_come_from_other_copies_where_asked_for(world: Path) -> None:
     same = (seen[0] == seen[1]).flatten(1).all(dim=1)
     assert same[4:].all()
     assert not same[:4].all()
+
+
+def test_the_encoder_sees_no_face_where_it_is_hidden(world: Path) -> None:
+    """Photos that differ around the nose only get one code if faces are hidden, two if not."""
+    trainer, recipe = trainer_of(world)
+    nose = trainer.landmarks[:, 30]
+    assert ((nose > 0.2) & (nose < 0.8)).all()
+    seen: list[torch.Tensor] = []
+    trainer.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for hides_face in (False, True):
+        weights = Reconstruction(renderings=0.0, features=0.0, hides_face=hides_face)
+        stage = dataclasses.replace(recipe.stages[0], reconstruction=weights)
+        trainer._reconstruct(stage, 8, torch.Generator().manual_seed(0), torch.Generator().manual_seed(0))
+    numbers = torch.randint(len(trainer.data.pack), (8,), generator=torch.Generator().manual_seed(0))
+    column, row = (nose[numbers] * seen[0].shape[-1]).long().unbind(dim=1)
+    assert (seen[1][torch.arange(8), :, row, column] == 0).all()
+    assert (seen[0][torch.arange(8), :, row, column] != 0).any(dim=1).all()
+    assert torch.equal(seen[0][:, :, -1], seen[1][:, :, -1]), "what is far from the face stays"
+
+
+def test_what_shows_more_is_heard_louder_where_asked_to(world: Path) -> None:
+    """By sight, a component's loudness follows how much of the head it moves; identity as a whole is as loud as before."""
+    variances = {}
+    for by_sight in (False, True):
+        trainer, _ = trainer_of(world, network=dataclasses.replace(tiny().network, by_sight=by_sight))
+        mapping, vector = trainer.generator.mapping, trainer.data.pack.vector
+        variances[by_sight] = ((vector - mapping.mean) / mapping.scale).var(dim=0, unbiased=False)
+    sizes, basis = trainer.data.sizes, MorphableBasis.load()
+    place = sizes.parts["shape"]
+    shown = torch.as_tensor(basis.shape_basis[: sizes.shape]).flatten(1).norm(dim=1) * vector[:, place].std(dim=0)
+    assert correlation(variances[True][place], shown) > 0.99
+    columns = sizes.columns("identity")
+    assert variances[True][columns].sum() == pytest.approx(float(variances[False][columns].sum()), rel=0.1)
+    others = sizes.columns("lighting")
+    assert torch.equal(variances[True][others], variances[False][others])
 
 
 def test_a_damaged_checkpoint_costs_one_interval_only(world: Path, tmp_path: Path) -> None:
@@ -415,6 +454,41 @@ def test_the_discriminator_is_not_moved_by_the_generators_step(world: Path) -> N
     trainer.step(recipe.stages[1])
     assert not torch.equal(weight, before)
     assert all(p.requires_grad for p in trainer.generator.synthesis.parameters())
+
+
+def test_photos_are_looked_at_once(world: Path) -> None:
+    """D that looks through a frozen network keeps its maps of photos, and they are those of the masked photos."""
+    trainer, _ = trainer_of(world)
+    features = ToyFeatures()
+    looked: list[int] = []
+    features.register_forward_hook(lambda module, inputs, outputs: looked.append(len(inputs[0])))
+    maps = PhotoMaps(features, trainer.data.pack, torch.device("cpu"))
+    rows = torch.tensor([3, 0, 5])
+    first, second = maps(rows), maps(torch.tensor([5, 7, 3]))
+    assert looked == [3, 1]
+    expected = features(trainer.data.pack.images(rows))
+    for one, other, right in zip(first, second, expected, strict=True):
+        assert torch.allclose(one, right, atol=2e-3)
+        assert torch.equal(one[[2, 0]], other[[0, 2]])
+
+
+def test_one_look_serves_both_networks(world: Path) -> None:
+    """Unaugmented, D judges what the loss of features saw: no photo and no picture is looked at twice in a step."""
+    network = dataclasses.replace(tiny().network, discriminator_kind="projected")
+    frozen_roles = (*tiny().frozen, "features")
+    recipe = tiny(network=network, diff_augment=(), mirror=False, frozen=frozen_roles)
+    frozen = load_frozen(recipe.frozen, world, ALONE.device)
+    trainer = Trainer(recipe, load_data(world, recipe), frozen, ALONE)
+    looked: list[int] = []
+    frozen.features.register_forward_hook(lambda module, inputs, outputs: looked.append(len(inputs[0])))
+    stage = dataclasses.replace(
+        recipe.stages[1], reconstruction=Reconstruction(), imitative=Imitative(), adversarial=1.0, codes="normal"
+    )
+    logged = trainer.step(stage)
+    size = recipe.optimiser.batch
+    photos = trainer._photo_maps._is_kept.sum()
+    assert sum(looked) == 2 * size + photos
+    assert {"d", "g", "features"} <= set(logged)
 
 
 def test_sheets_show_every_picture_in_its_place() -> None:

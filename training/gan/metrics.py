@@ -18,12 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from synthface.morphable import camera
-from synthface.morphable.basis import MorphableBasis
-from synthface.morphable.model import rotation_matrix
-from synthface.networks.mapping import LambdaSizes
 from synthface.networks.recognition import load_recognition
 from training.gan.frozen import Features, Frozen, Reconstructor
+from training.gan.heads import project_landmarks
 from training.gan.trainer import Trainer
 
 #: Pictures go through the networks this many at a time.
@@ -87,22 +84,6 @@ def face_distance(real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor], trai
         chunks = zip(images.split(_CHUNK), places.split(_CHUNK), strict=True)
         described.append(torch.cat([network(x.to(device), at.to(device)).cpu() for x, at in chunks]))
     return frechet_distance(described[0], described[1])
-
-
-def project_landmarks(vector: Tensor, sizes: LambdaSizes) -> Tensor:
-    """Where the bundled morphable model's 68 landmarks lie in the picture of λ (N, total): (N, 68, 2), fractions of it."""
-    basis, factors = MorphableBasis.load(), sizes.unpack(vector)
-    index = basis.landmarks68
-    mean, shape, expression = (
-        torch.as_tensor(a)
-        for a in (basis.mean_shape[index], basis.shape_basis[:, index], basis.expression_basis[:, index])
-    )
-    head = (
-        mean
-        + torch.einsum("nk,klc->nlc", factors.shape, shape)
-        + torch.einsum("nk,klc->nlc", factors.expression, expression)
-    )
-    return camera.to_pixels(head @ rotation_matrix(factors.pose_rad).transpose(1, 2), 1)
 
 
 @torch.no_grad()

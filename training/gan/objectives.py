@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +51,8 @@ class Objectives:
                 terms["pixel"] = (weights.pixel, losses.pixel_loss(x, image, mask))
             return terms
         if weights.pixel and weights.pixel_px:
-            small = [F.adaptive_avg_pool2d(part, weights.pixel_px) for part in (x, rows.image, mask)]
+            inner = mask * inner_face(rows.landmarks, x.shape[-1]) if weights.pixel_region == "inner" else mask
+            small = [F.adaptive_avg_pool2d(part, weights.pixel_px) for part in (x, rows.image, inner)]
             terms["pixel"] = (weights.pixel, losses.pixel_loss(small[0], small[1], (small[2] > 0.75).to(x)))
         if weights.identity:
             n = _share(len(x), weights.identity_share)
@@ -99,22 +100,37 @@ class Objectives:
         return terms
 
     def reconstruction(
-        self, x: Tensor, photo: Tensor, mask: Tensor, mean: Tensor, log_variance: Tensor, weights: Reconstruction
-    ) -> Terms:
-        """Pictures (N, 3, H, W) against the photos they were made from, inside a mask; and the code's KL."""
+        self,
+        x: Tensor,
+        photo: Tensor,
+        mask: Tensor,
+        mean: Tensor,
+        log_variance: Tensor,
+        weights: Reconstruction,
+        *,
+        photo_maps: Sequence[Tensor] | None = None,
+    ) -> tuple[Terms, Sequence[Tensor]]:
+        """Pictures (N, 3, H, W) against the photos they were made from, inside a mask; and the code's KL.
+
+        Also returns the frozen network's maps of the masked pictures, where it looked; `photo_maps` spares looking at the
+        masked photos.
+        """
         terms: dict[str, tuple[float, Tensor]] = {}
+        seen: Sequence[Tensor] = ()
         if weights.l1:
             terms["l1"] = (weights.l1, ((x - photo).abs() * mask).sum() / (3 * mask.sum()).clamp_min(1.0))
         if weights.features:
             assert self.frozen.features is not None
-            with torch.no_grad():
-                target = self.frozen.features(photo * mask)
-            distances = [relative_distance(a, b) for a, b in zip(self.frozen.features(x * mask), target, strict=True)]
+            if photo_maps is None:
+                with torch.no_grad():
+                    photo_maps = self.frozen.features(photo * mask)
+            seen = self.frozen.features(x * mask)
+            distances = [relative_distance(a, b) for a, b in zip(seen, photo_maps, strict=True)]
             terms["features"] = (weights.features, torch.stack(distances).mean())
         if weights.kl:
             kl = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).mean()
             terms["kl"] = (weights.kl, kl)
-        return terms
+        return terms, seen
 
     def _describe(self, x: Tensor, landmarks: Tensor, generator: torch.Generator) -> Tensor:
         assert self.frozen.recognition is not None
@@ -135,6 +151,31 @@ class Objectives:
     def _recogniser_mean(self) -> Tensor:
         assert self.frozen.recognition is not None
         return self.frozen.recognition.mean
+
+
+def inner_face(landmarks: Tensor, size_px: int, *, reach: float = 0.9, forehead: float = 0.3) -> Tensor:
+    """Where hardly any hair hangs into faces: (N, 1, S, S), 1 from a little inside the jaw up to the middle of the forehead.
+
+    Args:
+        landmarks: (N, 68, 2) fractions of the size.
+        size_px: S.
+        reach: how far from the nose towards the jaw, and sideways towards the brows' ends.
+        forehead: how far above the brows, in distances from the nose to the brows.
+    """
+    nose = landmarks[:, 30:31]
+    jaw = nose + reach * (landmarks[:, :17] - nose)
+    brows = landmarks[:, 17:27].flip(1) - nose
+    brows = nose + reach * brows + forehead * brows.mean(dim=1, keepdim=True)
+    corners = torch.cat([jaw, brows], dim=1)[:, :, None, None]  # (N, 27, 1, 1, 2)
+    after = corners.roll(-1, dims=1)
+    centres = (torch.arange(size_px, device=landmarks.device, dtype=landmarks.dtype) + 0.5) / size_px
+    x, y = centres[None, None, None, :], centres[None, None, :, None]
+    # A point lies inside if a ray from it to the right crosses the outline an odd number of times.
+    is_level = (corners[..., 1] > y) != (after[..., 1] > y)
+    height = after[..., 1] - corners[..., 1]
+    slope = (after[..., 0] - corners[..., 0]) / torch.where(height == 0, torch.ones_like(height), height)
+    is_crossed = is_level & (x < corners[..., 0] + (y - corners[..., 1]) * slope)
+    return (is_crossed.sum(dim=1, keepdim=True) % 2).to(landmarks)
 
 
 def _share(num: int, share: float) -> int:

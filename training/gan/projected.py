@@ -8,6 +8,8 @@ Source: Sauer et al. 2021 (projected GANs), without their random mixing of maps;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,7 +41,14 @@ class ProjectedDiscriminator(nn.Module):
     def forward(self, images: Tensor, *, level: float | None = None) -> Tensor:
         """Logits, float32."""
         assert level is None, "only the progressive discriminator grows"
-        maps = self._features[0](images)
+        return self.judge(self.look(images))
+
+    def look(self, images: Tensor) -> Sequence[Tensor]:
+        """The frozen network's maps of pictures; gradients pass through."""
+        return self._features[0](images)
+
+    def judge(self, maps: Sequence[Tensor]) -> Tensor:
+        """Logits, float32, of pictures of which the frozen network has made these maps."""
         return torch.cat([head(seen) for head, seen in zip(self.heads, maps, strict=True)], dim=1).float()
 
 

@@ -32,6 +32,8 @@ class NetworkRecipe:
         num_noise: length of ε.
         balanced: scale λ so that identity, expression, light and pose each have a quarter of its variance: else pose, three
             numbers of some hundreds, is heard late.
+        by_sight: scale each number of identity by how much of the head it moves or colours, so that G first hears what can
+            be seen; else all are heard alike, the last of eighty components as loud as skin tone.
         inputs: whether G takes `lambda` or the λ-VAEs' `z`, which `<data>/priors` must then hold.
     """
 
@@ -50,6 +52,7 @@ class NetworkRecipe:
     discriminator_attention_at: tuple[int, ...] = ()
     num_noise: int = 32
     balanced: bool = False
+    by_sight: bool = False
     inputs: Literal["lambda", "z"] = "lambda"
 
     def generator(self, sizes: LambdaSizes, vaes: Mapping[str, VaeConfig]) -> GeneratorConfig:
@@ -108,7 +111,7 @@ class Imitative:
     `identity_share` and `reading_share` of a batch go through the recognition and the reconstruction network: on a CPU a
     picture costs more there than in G. `pixel_px` keeps the pixel loss on at higher resolutions too, both pictures brought
     down to it: what a rendering says of pose, light and colour without any network; 0 is the paper's way, below
-    `imitate_from_px` only.
+    `imitate_from_px` only. `pixel_region: inner` keeps that to where no hair hangs into the face: renderings are bald.
     """
 
     identity: float = 0.0
@@ -117,6 +120,7 @@ class Imitative:
     colour: float = 0.0
     pixel: float = 0.0
     pixel_px: int = 0
+    pixel_region: Literal["face", "inner"] = "face"
     identity_share: float = 1.0
     reading_share: float = 1.0
 
@@ -155,6 +159,7 @@ class Reconstruction:
     kl: float = 0.02
     renderings: float = 0.0
     cross: float = 0.0
+    hides_face: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,7 +24,9 @@ from training.gan.data import GanData
 from training.gan.discriminator import make_discriminator
 from training.gan.encoder import Encoder
 from training.gan.frozen import Frozen, freeze
-from training.gan.objectives import Objectives, Terms, total
+from training.gan.heads import by_sight, project_landmarks
+from training.gan.looking import PhotoMaps, Remade, Seen, detached, judge, look, split
+from training.gan.objectives import Objectives, Terms, inner_face, total
 from training.gan.projected import ProjectedDiscriminator
 from training.gan.recipe import GanRecipe, Stage
 from training.gan.world import World
@@ -99,6 +102,7 @@ class Trainer:
         for network in self.networks.values():
             network.to(world.device, memory_format=torch.channels_last)
         self.optimisers = self._make_optimisers()
+        self._photo_maps = self._make_photo_maps(frozen)
         #: Codes of the training photos, as the encoder last gave them; NaN where it hasn't seen the photo.
         self.codes = torch.full((len(data.pack), recipe.network.num_noise), math.nan)
 
@@ -111,6 +115,11 @@ class Trainer:
             "discriminator": self.discriminator,
             "encoder": self.encoder,
         }
+
+    @cached_property
+    def landmarks(self) -> Tensor:
+        """Where the photos' landmarks are by their λ: (M, 68, 2), fractions of the size."""
+        return project_landmarks(self.data.pack.vector, self.data.sizes)
 
     @property
     def level(self) -> float | None:
@@ -134,17 +143,17 @@ class Trainer:
         rng = self.rng("step", device=self.world.device)
         rng_cpu = self.rng("data")
         num = self.world.share(batch)
-        fakes, extra, terms = None, [], {}
+        fakes, picture, remade, terms = None, None, None, {}
         if stage.adversarial or stage.is_contrastive or stage.imitative.is_on:
             fakes = self._fakes(stage, num, rng_cpu, rng)
         if stage.reconstruction is not None:
-            picture, terms = self._reconstruct(stage, num, rng_cpu, rng)
-            extra = [picture]
+            picture, remade, terms = self._reconstruct(stage, num, rng_cpu, rng)
         logged: dict[str, Tensor] = {}
-        groups = (fakes.groups() if fakes else []) + extra
+        seen: list[Seen] = []
         if stage.adversarial:
-            logged |= self._discriminator_step(groups, rng_cpu, rng)
-        logged |= self._generator_step(stage, fakes, groups, terms, rng)
+            seen, real = self._look(fakes, picture, remade, rng_cpu, rng)
+            logged |= self._discriminator_step(seen, real, rng_cpu, rng)
+        logged |= self._generator_step(stage, fakes, seen, terms, rng)
         half_life = self.recipe.ema_half_life_images
         if self.recipe.ema_rampup is not None:
             half_life = min(half_life, self.progress.num_images * self.recipe.ema_rampup)
@@ -229,6 +238,14 @@ class Trainer:
         rows = torch.randperm(len(self.data.pack), generator=torch.Generator().manual_seed(self.recipe.seed))[:64]
         return ProjectedDiscriminator(frozen.features, self.data.pack.images(rows).to(self.world.device))
 
+    def _make_photo_maps(self, frozen: Frozen) -> PhotoMaps | None:
+        """For a D that looks through a frozen network at photos as they are, the maps of them; None for others."""
+        recipe = self.recipe
+        if recipe.network.discriminator_kind != "projected" or recipe.diff_augment or recipe.mirror:
+            return None
+        assert frozen.features is not None
+        return PhotoMaps(frozen.features, self.data.pack, self.world.device)
+
     def _fill_constants(self, network: GeneratorNetwork) -> None:
         """Standardisation and the neutral λ from the photos; the λ-VAEs for a G that takes z."""
         vector, sizes = self.data.pack.vector.to(self.world.device), self.data.sizes
@@ -241,6 +258,10 @@ class Trainer:
             # What hardly varies in the photos must not blow up when a spec asks for it.
             for name, least in _LEAST_SCALE.items():
                 network.mapping.scale[sizes.parts[name]].clamp_(min=least)
+            if self.recipe.network.by_sight:
+                columns = sizes.columns("identity").to(vector.device)
+                loudness = by_sight(vector, sizes)[columns]
+                network.mapping.scale[columns] /= loudness / loudness.square().mean().sqrt()
             for name in GROUPS if self.recipe.network.balanced else ():
                 columns = sizes.columns(name).to(vector.device)
                 network.mapping.scale[columns] *= math.sqrt(len(GROUPS) * len(columns) / sizes.total)
@@ -344,6 +365,15 @@ class Trainer:
         available = self.data.bank.pairs
         return {k: available[k][torch.randint(len(available[k]), (num,), generator=rng)] for k in kinds}
 
+    def _real_seen(self, num: int, rng_cpu: torch.Generator, rng: torch.Generator) -> tuple[Seen, Tensor | None]:
+        """What D judges of photos, and where they are valid."""
+        if self._photo_maps is None:
+            photos, valid = self._real(num, rng_cpu)
+            return self._seen(photos, rng), valid
+        numbers = torch.randint(len(self.data.pack), (num,), generator=rng_cpu)
+        valid = self.data.pack.valid(numbers)
+        return self._photo_maps(numbers), None if valid is None else valid.to(self.world.device)
+
     def _real(self, num: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Photos (N, 3, H, W) at the present resolution, half of them mirrored, and where they are valid."""
         numbers = torch.randint(len(self.data.pack), (num,), generator=rng)
@@ -358,34 +388,62 @@ class Trainer:
         valid = nn.functional.adaptive_avg_pool2d(valid.to(self.world.device), photos.shape[-1])
         return photos * valid, valid
 
-    def _judge(self, pictures: Tensor, rng: torch.Generator) -> Tensor:
-        """Logits of D on augmented pictures."""
+    def _look(
+        self,
+        fakes: Fakes | None,
+        picture: Tensor | None,
+        remade: Remade | None,
+        rng_cpu: torch.Generator,
+        rng: torch.Generator,
+    ) -> tuple[list[Seen], list[Seen]]:
+        """What D judges: groups of generated pictures, with their gradient, and as many real ones for each.
+
+        Where photos are only partly valid, generated pictures get the same masks. D and G judge one and the same look at a
+        generated picture: through a frozen network that is what costs.
+        """
+        groups = fakes.groups() if fakes is not None else []
+        if picture is not None and remade is None:
+            groups.append(picture)
+        sizes = [len(group) for group in groups]
+        seen: list[Seen] = []
+        real: list[Seen] = []
+        if groups:
+            photos, valid = self._real_seen(sum(sizes), rng_cpu, rng)
+            shown = torch.cat(groups) if valid is None else torch.cat(groups) * valid
+            seen += split(self._seen(shown, rng), sizes)
+            real += split(photos, sizes)
+        if remade is not None:
+            seen.append(remade.seen)
+            real.append(remade.photo)
+        return seen, real
+
+    def _seen(self, pictures: Tensor, rng: torch.Generator) -> Seen:
+        """What D judges of pictures, augmented first."""
         with self.autocast():
-            seen = diff_augment(pictures, self.recipe.diff_augment, generator=rng)
-            logits: Tensor = self.discriminator(seen, level=self.level)
-        return logits.float()
+            return look(self.discriminator, diff_augment(pictures, self.recipe.diff_augment, generator=rng))
+
+    def _judge(self, seen: Seen) -> Tensor:
+        """D's logits."""
+        with self.autocast():
+            return judge(self.discriminator, seen, level=self.level).float()
 
     def _discriminator_step(
-        self, groups: Sequence[Tensor], rng_cpu: torch.Generator, rng: torch.Generator
+        self, seen: Sequence[Seen], real: Sequence[Seen], rng_cpu: torch.Generator, rng: torch.Generator
     ) -> dict[str, Tensor]:
-        """D learns to tell; where photos are only partly valid, generated pictures get the same masks."""
+        """D learns to tell."""
         optimiser = self.optimisers["discriminator"]
         self.discriminator.requires_grad_(True)
-        num_all = sum(len(group) for group in groups)
+        num_all = sum(len(group[0]) for group in seen)
         losses, real_logits, fake_logits = [], [], []
-        self._masks: list[Tensor | None] = []
-        r1 = None
-        for number, group in enumerate(groups):
-            real, valid = self._real(len(group), rng_cpu)
-            self._masks.append(valid)
-            fake = group.detach() if valid is None else group.detach() * valid
-            judged_real, judged_fake = self._judge(real, rng), self._judge(fake, rng)
-            share = len(group) / num_all
-            losses.append(share * self._discriminator_loss(judged_real, judged_fake))
+        for fake_group, real_group in zip(seen, real, strict=True):
+            judged_real, judged_fake = self._judge(real_group), self._judge(detached(fake_group))
+            losses.append(len(fake_group[0]) / num_all * self._discriminator_loss(judged_real, judged_fake))
             real_logits.append(judged_real.detach())
             fake_logits.append(judged_fake.detach())
-            if number == 0 and self.recipe.r1 and self.progress.num_steps % self.recipe.r1_every == 0:
-                r1 = adversarial.r1_penalty(lambda x: self._judge(x, rng), real, gamma=self.recipe.r1)
+        r1 = None
+        if self.recipe.r1 and self.progress.num_steps % self.recipe.r1_every == 0:
+            photos, _ = self._real(len(seen[0][0]), rng_cpu)
+            r1 = adversarial.r1_penalty(lambda x: self._judge(self._seen(x, rng)), photos, gamma=self.recipe.r1)
         optimiser.zero_grad(set_to_none=True)
         loss = torch.stack(losses).sum()
         (loss if r1 is None else loss + r1 * self.recipe.r1_every).backward()
@@ -399,14 +457,13 @@ class Trainer:
         return logged if r1 is None else {**logged, "r1": r1.detach()}
 
     def _generator_step(
-        self, stage: Stage, fakes: Fakes | None, groups: Sequence[Tensor], terms: Terms, rng: torch.Generator
+        self, stage: Stage, fakes: Fakes | None, seen: Sequence[Seen], terms: Terms, rng: torch.Generator
     ) -> dict[str, Tensor]:
         """G learns from every weighted loss of the stage; the encoder learns with it."""
         terms = dict(terms)
         self.discriminator.requires_grad_(False)
         if stage.adversarial:
-            masked = [g if m is None else g * m for g, m in zip(groups, self._masks, strict=True)]
-            logits = torch.cat([self._judge(group, rng) for group in masked])
+            logits = torch.cat([self._judge(group) for group in seen])
             terms["g"] = (stage.adversarial, self._generator_loss(logits))
         if fakes is not None and fakes.rows is not None:
             terms |= self.objectives.imitative(fakes.ordinary, fakes.rows, stage.imitative, generator=rng)
@@ -436,11 +493,15 @@ class Trainer:
 
     def _reconstruct(
         self, stage: Stage, num: int, rng_cpu: torch.Generator, rng: torch.Generator
-    ) -> tuple[Tensor, Terms]:
-        """Photos, and renderings where asked for, made anew from their λ and a code."""
+    ) -> tuple[Tensor, Remade | None, Terms]:
+        """Photos, and renderings where asked for, made anew from their λ and a code.
+
+        Where D looks at photos as they are, it can judge by what the loss of features has seen already.
+        """
         weights = stage.reconstruction
         assert weights is not None
         num_rendered = round(num * weights.renderings)
+        shares = self._photo_maps is not None and not num_rendered and weights.features > 0
         numbers = torch.randint(len(self.data.pack), (num - num_rendered,), generator=rng_cpu)
         photo, valid = self.data.pack.images(numbers), self.data.pack.valid(numbers)
         mask = torch.ones_like(photo[:, :1]) if valid is None else valid
@@ -456,20 +517,31 @@ class Trainer:
         photo, mask, vector = (x.to(self.world.device) for x in (photo, mask, vector))
         target = adversarial.real_at_level(photo, self.level)
         mask = nn.functional.adaptive_avg_pool2d(mask, target.shape[-1])
-        shown = photo
+        shown, rows = photo, numbers
         num_crossed = round((num - num_rendered) * weights.cross)
         if num_crossed:
             # The rows themselves are drawn at random: the first few will do.
             others = self.data.pack.partners(numbers[:num_crossed], generator=rng_cpu)
             shown = torch.cat([self.data.pack.images(others).to(photo), photo[num_crossed:]])
             numbers = torch.cat([others, numbers[num_crossed:]])
+        if weights.hides_face:
+            shown = torch.cat([self._without_face(shown[: len(rows)], numbers), shown[len(rows) :]])
         with self.autocast():
             mean, log_variance = self.encoder(shown)
         noise = torch.randn(mean.shape, generator=rng, device=rng.device).to(mean.device)
         code = mean + (0.5 * log_variance).exp() * noise
         picture = self._pictures(vector, code, self._maps(num, rng))
         self._remember(numbers, mean[: len(numbers)].detach())
-        return picture, self.objectives.reconstruction(picture, target, mask, mean, log_variance, weights)
+        photo_maps = self._photo_maps(rows) if self._photo_maps is not None and shares else None
+        terms, seen = self.objectives.reconstruction(
+            picture, target, mask, mean, log_variance, weights, photo_maps=photo_maps
+        )
+        return picture, None if photo_maps is None else Remade(seen, photo_maps), terms
+
+    def _without_face(self, photos: Tensor, numbers: Tensor) -> Tensor:
+        """Photos (N, 3, H, W) with these numbers, the face blank."""
+        landmarks = self.landmarks[numbers].to(photos)
+        return photos * (1.0 - inner_face(landmarks, photos.shape[-1], reach=1.0, forehead=0.5))
 
     def _remember(self, numbers: Tensor, codes: Tensor) -> None:
         device = self.world.device
