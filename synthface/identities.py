@@ -15,7 +15,8 @@ from synthface.designs import correlated, joint_rows
 from synthface.errors import DatasetError
 from synthface.factors.priors import draw_prior
 from synthface.factors.types import AttributeAxis, FactorLayout
-from synthface.morphable.skin import individual_typology_angle
+from synthface.morphable.skin import individual_typology_angle, mean_colour
+from synthface.morphable.tone import with_tone
 from synthface.seeding import normals, stream_uniforms
 from synthface.spec.model import Correlation, Spec
 
@@ -149,16 +150,13 @@ def attribute_of(spec: Spec, layout: FactorLayout, name: str, identity: I64) -> 
 def apply_attribute(
     axis: AttributeAxis, values: npt.NDArray[np.float64], shape: npt.NDArray[Any], albedo: npt.NDArray[Any]
 ) -> None:
-    """Set an attribute: overwrite its components in `shape` or `albedo` (N, K), in place."""
+    """Set an attribute in place: its components in `shape` or `albedo` (N, K); tones of learned skin move all of `albedo`."""
+    if axis.colour is not None:
+        albedo[:] = with_tone(axis, values, albedo)
+        return
     target = albedo if axis.space == "albedo" else shape
-    before = None if axis.colour is None else (axis.colour.mean + albedo @ axis.colour.steps).mean(axis=1)
     for column, component in enumerate(axis.components):
         target[:, component] = np.interp(values, axis.values, axis.coefficients[:, column])
-    if axis.colour is not None and before is not None:
-        # Brows, beards and blemishes darken the skin by a share of it: on deeper skin the same coefficients would be too much.
-        after = (axis.colour.mean + albedo @ axis.colour.steps).mean(axis=1)
-        others = np.setdiff1d(np.arange(albedo.shape[1]), axis.components)
-        albedo[:, others] *= (after / np.maximum(before, 1e-3)).clip(0.1, 1.0)[:, None]
 
 
 def read_attribute(axis: AttributeAxis, shape: npt.NDArray[Any], albedo: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -167,7 +165,7 @@ def read_attribute(axis: AttributeAxis, shape: npt.NDArray[Any], albedo: npt.NDA
     Skin tones of models whose albedo was learned follow from the colour itself; others are read off their first component.
     """
     if axis.colour is not None:
-        colour = (axis.colour.mean + np.asarray(albedo, np.float64) @ axis.colour.steps).clip(1e-4, 1.0)
+        colour = mean_colour(axis.colour, albedo).clip(1e-4, 1.0)
         return individual_typology_angle(colour).clip(axis.values[0], axis.values[-1])
     target = albedo if axis.space == "albedo" else shape
     coefficients = axis.coefficients[:, 0]

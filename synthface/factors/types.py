@@ -23,17 +23,20 @@ class SkinColour:
     Args:
         mean: (3,).
         steps: (Kt, 3).
+        gains: (3, 1 + Kt, Kt) what multiplying red, green or blue does: α_t grows by Σ_c (gain_c − 1) (1, α_t) gains[c].
     """
 
     mean: npt.NDArray[np.float64]
     steps: npt.NDArray[np.float64]
+    gains: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class AttributeAxis:
     """A named identity attribute with a measured scale, reached by moving along albedo or shape components.
 
-    Setting the attribute overwrites the coefficients in `components`; the others keep their sampled values.
+    Setting the attribute overwrites the coefficients in `components`; the others keep their sampled values. Where there is a
+    `colour`, the axis is a skin tone of learned albedo and all coefficients follow: see `morphable.tone`.
 
     Args:
         unit: what `values` are counted in, `degree` say.

@@ -136,19 +136,23 @@ class MorphableBasis:
 
     def layout(self, *, num_noise: int = 32) -> FactorLayout:
         """The sizes and names of λ that this model takes."""
-        from synthface.morphable.skin import measured_axis
-
-        attributes = dict(self.attributes)
-        axis = attributes.get("skin_tone_ita_deg")
-        if axis is not None and len(axis.components) > 1:
-            attributes["skin_tone_ita_deg"] = measured_axis(self, axis)
         return FactorLayout(
             num_shape=self.num_shape,
             num_albedo=self.num_albedo,
             expression_names=self.expression_names,
             num_noise=num_noise,
-            attributes=attributes,
+            attributes=self._measured_attributes,
         )
+
+    @cached_property
+    def _measured_attributes(self) -> dict[str, AttributeAxis]:
+        from synthface.morphable.tone import tone_axis
+
+        attributes = dict(self.attributes)
+        axis = attributes.get("skin_tone_ita_deg")
+        if axis is not None and len(axis.components) > 1:
+            attributes["skin_tone_ita_deg"] = tone_axis(self, axis)
+        return attributes
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` (bases as float16) and `config.json` with its hash into `folder`."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from synthface.factors.types import AttributeAxis, SkinColour
+from synthface.factors.types import SkinColour
 
 if TYPE_CHECKING:
     from synthface.morphable.basis import MorphableBasis
@@ -21,24 +20,39 @@ _XYZ_FROM_RGB = np.array(
 )
 
 
+def lab_of(linear_rgb: F64) -> F64:
+    """CIE L*, a*, b* (…, 3) of colours (…, 3), linear RGB, under D65."""
+    xyz = by_row(linear_rgb, _XYZ_FROM_RGB.T) / _D65
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def colour_of(lab: F64) -> F64:
+    """The colours (…, 3), linear RGB, of L*, a*, b* (…, 3): the way back."""
+    y = (lab[..., 0] + 16) / 116
+    f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * _D65
+    return by_row(xyz, np.linalg.inv(_XYZ_FROM_RGB).T)
+
+
 def individual_typology_angle(linear_rgb: F64) -> F64:
     """ITA° (…) of colours (…, 3): atan2(L* − 50, b*) under D65; light skin has high values.
 
     Source: Chardon, Cretois and Hourseau 1991; CIE 15.
     """
-    xyz = linear_rgb @ _XYZ_FROM_RGB.T / _D65
-    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    lightness, b = 116 * f[..., 1] - 16, 200 * (f[..., 1] - f[..., 2])
+    lightness, _, b = np.moveaxis(lab_of(linear_rgb), -1, 0)
     return np.degrees(np.arctan2(lightness - 50, b))
 
 
-def measured_axis(basis: MorphableBasis, axis: AttributeAxis) -> AttributeAxis:
-    """The axis with its values measured on this model's own reference skin, and what to read skin tones off."""
-    colour = skin_colour(basis)
-    path = colour.mean + axis.coefficients @ colour.steps[list(axis.components)]
-    values = individual_typology_angle(path.clip(1e-4, 1.0))
-    rising = np.concatenate([[True], np.diff(np.maximum.accumulate(values)) > 1e-9])
-    return replace(axis, values=values[rising], coefficients=axis.coefficients[rising], colour=colour)
+def by_row(rows: F64, matrix: npt.NDArray[Any]) -> F64:
+    """rows @ matrix, of (…, 3) and (3, K), to the same bits however many rows there are."""
+    return np.asarray(rows[..., 0, None] * matrix[0] + rows[..., 1, None] * matrix[1] + rows[..., 2, None] * matrix[2])
+
+
+def mean_colour(colour: SkinColour, albedo: npt.NDArray[Any]) -> F64:
+    """The reference skin's mean (N, 3), linear RGB, of albedo coefficients (N, Kt); the same bits in any batch."""
+    rows = np.asarray(albedo, np.float64)
+    return colour.mean + np.stack([row @ colour.steps for row in rows]) if len(rows) else np.zeros((0, 3))
 
 
 def skin_colour(basis: MorphableBasis) -> SkinColour:

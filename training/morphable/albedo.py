@@ -1,7 +1,8 @@
 """The albedo learned from photos: unwrap, divide out the light, fill what isn't seen by symmetry, leave hair out, PCA.
 
 The first three components are the colour of the skin as a whole (what the reference skin's mean RGB can do); all others
-leave that mean alone. So setting those three sets the skin tone exactly, whatever the rest of the face looks like.
+leave that mean alone. So those three can set the skin tone exactly, whatever the rest of the face looks like; far from the
+photos' tones the rest has to follow, which `synthface.morphable.tone` sees to.
 """
 
 from __future__ import annotations
