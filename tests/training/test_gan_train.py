@@ -25,7 +25,7 @@ from tests.training.conftest import RECIPES
 from training import checkpoint
 from training.__main__ import main
 from training.gan.adversarial import Growth
-from training.gan.data import load_data
+from training.gan.data import draw_rows, load_data
 from training.gan.frozen import load_frozen
 from training.gan.looking import PhotoMaps
 from training.gan.loop import Limits, run
@@ -231,6 +231,20 @@ def test_the_encoder_sees_no_face_where_it_is_hidden(world: Path) -> None:
     assert (seen[1][torch.arange(8), :, row, column] == 0).all()
     assert (seen[0][torch.arange(8), :, row, column] != 0).any(dim=1).all()
     assert torch.equal(seen[0][:, :, -1], seen[1][:, :, -1]), "what is far from the face stays"
+
+
+def test_wide_poses_are_sought_where_asked_for(world: Path) -> None:
+    """A share of the rows is the most turned of eight; and D's photos are turned as the generated pictures beside them."""
+    trainer, _ = trainer_of(world, wide_share=0.5, mirror=False)
+    vector, sizes = trainer.data.pack.vector, trainer.data.sizes
+    yaw = vector[:, sizes.parts["pose_rad"].start + 1]
+    rows = draw_rows(vector, sizes, 200, 0.5, generator=torch.Generator().manual_seed(0))
+    assert yaw[rows[:100]].abs().mean() > 1.4 * yaw[rows[100:]].abs().mean()
+    asked = vector[rows[:50]]
+    for share, least, most in ((0.5, 0.9, 1.0), (0.0, -0.5, 0.5)):
+        trainer.recipe = dataclasses.replace(trainer.recipe, wide_share=share)
+        beside = trainer._draw_photos(50, asked, torch.Generator().manual_seed(1))
+        assert least < correlation(yaw[rows[:50]], yaw[beside]) < most
 
 
 def test_what_shows_more_is_heard_louder_where_asked_to(world: Path) -> None:

@@ -17,6 +17,9 @@ from training.gan.bank import Bank, shuffled_factors
 from training.gan.pack import Pack
 from training.gan.recipe import GanRecipe, Stage
 
+#: Of how many pictures the most turned is taken where wide poses are sought.
+WIDEST_OF = 8
+
 
 @dataclass(frozen=True)
 class GanData:
@@ -50,13 +53,24 @@ class GanData:
         return shuffled_factors(self.pack.vector, self.sizes, num, generator=generator)
 
 
+def draw_rows(vector: Tensor, sizes: LambdaSizes, num: int, wide_share: float, *, generator: torch.Generator) -> Tensor:
+    """Numbers (num,) of rows of λ (M, total), the first `wide_share` of them the most turned of `WIDEST_OF` each."""
+    rows = torch.randint(len(vector), (num,), generator=generator)
+    num_wide = round(num * wide_share)
+    if num_wide:
+        candidates = torch.randint(len(vector), (num_wide, WIDEST_OF), generator=generator)
+        yaw = vector[candidates, sizes.parts["pose_rad"].start + 1].abs()
+        rows[:num_wide] = candidates.gather(1, yaw.argmax(dim=1, keepdim=True))[:, 0]
+    return rows
+
+
 def load_data(folder: Path, recipe: GanRecipe) -> GanData:
     """Read a data folder and check that it has what the recipe needs.
 
     Raises:
         DatasetError: something is missing, damaged, or doesn't fit.
     """
-    photos = Pack(folder / pack.NAME)
+    photos = Pack(folder / pack.NAME, trusts_filled=recipe.trusts_filled)
     size_px = recipe.network.size_px
     if photos.size_px != size_px:
         raise DatasetError(

@@ -44,12 +44,14 @@ class Pack:
 
     Args:
         path: the file.
+        trusts_filled: take what copies had to fill in for photo as well.
 
     Raises:
         DatasetError: it isn't a whole pack.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, trusts_filled: bool = False) -> None:
+        self._trusts_filled = trusts_filled
         self._file = MappedTensors(path, FORMAT)
         meta = self._file.metadata
         self.path = Path(path)
@@ -75,10 +77,15 @@ class Pack:
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
     def valid(self, rows: Tensor) -> Tensor | None:
-        """Where the photos are photo (N, 1, H, W); None where the pack doesn't say: everywhere."""
-        if "valid" not in self._file:
+        """Where the photos are photo (N, 1, H, W); None is everywhere."""
+        if not self.has_valid:
             return None
         return torch.from_numpy(unpack_bits(self._file["valid"][rows.numpy()], self.size_px))
+
+    @property
+    def has_valid(self) -> bool:
+        """Whether some pixels are no photo, and the pack says which."""
+        return "valid" in self._file and not self._trusts_filled
 
     @property
     def num_photos(self) -> int:

@@ -176,6 +176,7 @@ class Stage:
             leaves them), or `mixed`, half of each.
         pair_batch: pairs a step, over all devices, for the contrastive losses; each picture also meets D.
         lr_scale: of the learning rate.
+        beta1: Adam's first β for G and D in place of the optimiser's. A fit gains from momentum, the game mostly doesn't.
     """
 
     name: str
@@ -187,6 +188,7 @@ class Stage:
     codes: Literal["normal", "photos", "mixed"] = "normal"
     pair_batch: int = 0
     lr_scale: float = 1.0
+    beta1: float | None = None
 
     @property
     def is_contrastive(self) -> bool:
@@ -233,6 +235,10 @@ class GanRecipe:
             and no R1 for a `projected` discriminator.
         diff_augment: policy, names of `augment.AUGMENTATIONS`; none for large data sets.
         mirror: mirror half of the real pictures that D sees. G sees λ mirrored only where the pack holds mirrored copies.
+        wide_share: share of what is drawn (photos to be made anew, λ of random pictures) that is the most turned of eight;
+            D's photos then have like poses.
+        trusts_filled: take the pixels that turned copies of photos had to fill in for photo. They look right at 64²; masked,
+            nobody tells G what belongs there.
         growth: the progressive schedule; for `adain`, and None for `modulated`.
         ema_half_life_images: of the moving average of G.
         ema_rampup: at first the half-life is this share of the images seen, so that the average soon forgets where G
@@ -254,6 +260,8 @@ class GanRecipe:
     r1_every: int = 16
     diff_augment: tuple[str, ...] = ()
     mirror: bool = True
+    wide_share: float = 0.0
+    trusts_filled: bool = False
     growth: Growth | None = None
     ema_half_life_images: float = 10_000.0
     ema_rampup: float | None = None

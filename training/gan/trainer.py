@@ -20,7 +20,7 @@ from training import checkpoint
 from training.gan import adversarial
 from training.gan.augment import diff_augment
 from training.gan.bank import EXPRESSION, LIGHTING, BankRows
-from training.gan.data import GanData
+from training.gan.data import GanData, draw_rows
 from training.gan.discriminator import make_discriminator
 from training.gan.encoder import Encoder
 from training.gan.frozen import Frozen, freeze
@@ -33,6 +33,8 @@ from training.gan.world import World
 
 #: Least scale that parts of λ are standardised by.
 _LEAST_SCALE = {"expression": 0.1, "sh": 0.05, "pose_rad": 0.05}
+#: Photos among which one of like pose is looked for.
+_CANDIDATES = 256
 
 
 @dataclass
@@ -62,11 +64,13 @@ class Fakes:
         ordinary: (N, 3, H, W), with the renderings that they should look like.
         rows: those renderings; None without a bank.
         pairs: kind of pair to pictures, partners and their renderings, and flows where there are.
+        vector: (M, total) λ of all pictures, in the order of `groups`.
     """
 
     ordinary: Tensor
     rows: BankRows | None
     pairs: Mapping[int, tuple[Tensor, Tensor, BankRows, BankRows, Tensor | None]]
+    vector: Tensor
 
     def groups(self) -> list[Tensor]:
         """Every batch for D. The two pictures of a pair never share a batch: D's batch statistics would tell."""
@@ -140,6 +144,7 @@ class Trainer:
             self.match_noise(stage)
         rate, batch = self.recipe.optimiser.at(self.resolution)
         self._set_learning_rate(rate * stage.lr_scale)
+        self._set_beta1(stage)
         rng = self.rng("step", device=self.world.device)
         rng_cpu = self.rng("data")
         num = self.world.share(batch)
@@ -294,6 +299,14 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate * self._rate_scale.get(name, 1.0)
 
+    def _set_beta1(self, stage: Stage) -> None:
+        """The stage's first β of Adam, or the recipe's."""
+        for name in ("generator", "discriminator"):
+            lazy = self._rate_scale.get(name, 1.0)
+            for group in self.optimisers[name].param_groups:
+                beta1 = self.recipe.optimiser.betas[0] if stage.beta1 is None else stage.beta1
+                group["betas"] = (beta1**lazy, group["betas"][1])
+
     def _on_growth(self) -> None:
         """Forget the moments when a new resolution starts."""
         if self.resolution != self.progress.resolution:
@@ -333,7 +346,8 @@ class Trainer:
         if bank is None:
             vectors = [self.data.random_vectors(num, generator=rng_cpu).to(device)]
         else:
-            rows.append(bank.rows(torch.randint(len(bank), (num,), generator=rng_cpu)).to(device))
+            numbers = draw_rows(bank.vector, bank.sizes, num, self.recipe.wide_share, generator=rng_cpu)
+            rows.append(bank.rows(numbers).to(device))
             vectors = [rows[0].vector]
         codes, maps = [self.draw_codes(stage, num, generator=rng_cpu)], [self._maps(num, rng)]
         firsts = self._pair_numbers(stage, rng_cpu)
@@ -353,7 +367,7 @@ class Trainer:
             flow = bank.flow(numbers).to(device) if kind == EXPRESSION else None
             place = 1 + 2 * number
             pairs[kind] = (parts[place], parts[place + 1], rows[place], rows[place + 1], flow)
-        return Fakes(parts[0], rows[0] if rows else None, pairs)
+        return Fakes(parts[0], rows[0] if rows else None, pairs, torch.cat(vectors))
 
     def _pair_numbers(self, stage: Stage, rng: torch.Generator) -> dict[int, Tensor]:
         """First rows of the step's pairs, half of each kind that has a weight."""
@@ -365,18 +379,35 @@ class Trainer:
         available = self.data.bank.pairs
         return {k: available[k][torch.randint(len(available[k]), (num,), generator=rng)] for k in kinds}
 
-    def _real_seen(self, num: int, rng_cpu: torch.Generator, rng: torch.Generator) -> tuple[Seen, Tensor | None]:
-        """What D judges of photos, and where they are valid."""
+    def _real_seen(
+        self, num: int, vector: Tensor | None, rng_cpu: torch.Generator, rng: torch.Generator
+    ) -> tuple[Seen, Tensor | None]:
+        """What D judges of photos, and where they are valid; see `_draw_photos`."""
+        numbers = self._draw_photos(num, vector, rng_cpu)
         if self._photo_maps is None:
-            photos, valid = self._real(num, rng_cpu)
+            photos, valid = self._real(numbers, rng_cpu)
             return self._seen(photos, rng), valid
-        numbers = torch.randint(len(self.data.pack), (num,), generator=rng_cpu)
         valid = self.data.pack.valid(numbers)
         return self._photo_maps(numbers), None if valid is None else valid.to(self.world.device)
 
-    def _real(self, num: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Photos (N, 3, H, W) at the present resolution, half of them mirrored, and where they are valid."""
+    def _draw_photos(self, num: int, vector: Tensor | None, rng: torch.Generator) -> Tensor:
+        """Numbers (num,) of photos for D; those beside generated pictures of λ (M, total) have like poses where that matters.
+
+        A mask tells how the head was turned: on a head turned otherwise it would give the picture away. And where wide poses
+        are sought, D must not learn that turned heads are generated.
+        """
         numbers = torch.randint(len(self.data.pack), (num,), generator=rng)
+        if vector is None or self.recipe.mirror or not (self.data.pack.has_valid or self.recipe.wide_share):
+            return numbers
+        place = self.data.sizes.parts["pose_rad"]
+        candidates = torch.randint(len(self.data.pack), (_CANDIDATES,), generator=rng)
+        distances = torch.cdist(vector[:, place].cpu(), self.data.pack.vector[candidates, place])
+        numbers[: len(vector)] = candidates[distances.argmin(dim=1)]
+        return numbers
+
+    def _real(self, numbers: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Photos (N, 3, H, W) at the present resolution, half of them mirrored, and where they are valid."""
+        num = len(numbers)
         photos, valid = self.data.pack.images(numbers), self.data.pack.valid(numbers)
         if self.recipe.mirror:
             flip = (torch.rand(num, generator=rng) < 0.5)[:, None, None, None]
@@ -408,7 +439,7 @@ class Trainer:
         seen: list[Seen] = []
         real: list[Seen] = []
         if groups:
-            photos, valid = self._real_seen(sum(sizes), rng_cpu, rng)
+            photos, valid = self._real_seen(sum(sizes), fakes.vector if fakes else None, rng_cpu, rng)
             shown = torch.cat(groups) if valid is None else torch.cat(groups) * valid
             seen += split(self._seen(shown, rng), sizes)
             real += split(photos, sizes)
@@ -442,7 +473,7 @@ class Trainer:
             fake_logits.append(judged_fake.detach())
         r1 = None
         if self.recipe.r1 and self.progress.num_steps % self.recipe.r1_every == 0:
-            photos, _ = self._real(len(seen[0][0]), rng_cpu)
+            photos, _ = self._real(self._draw_photos(len(seen[0][0]), None, rng_cpu), rng_cpu)
             r1 = adversarial.r1_penalty(lambda x: self._judge(self._seen(x, rng)), photos, gamma=self.recipe.r1)
         optimiser.zero_grad(set_to_none=True)
         loss = torch.stack(losses).sum()
@@ -502,7 +533,8 @@ class Trainer:
         assert weights is not None
         num_rendered = round(num * weights.renderings)
         shares = self._photo_maps is not None and not num_rendered and weights.features > 0
-        numbers = torch.randint(len(self.data.pack), (num - num_rendered,), generator=rng_cpu)
+        pack, share = self.data.pack, self.recipe.wide_share
+        numbers = draw_rows(pack.vector, self.data.sizes, num - num_rendered, share, generator=rng_cpu)
         photo, valid = self.data.pack.images(numbers), self.data.pack.valid(numbers)
         mask = torch.ones_like(photo[:, :1]) if valid is None else valid
         vector = self.data.pack.vector[numbers]
