@@ -18,7 +18,7 @@ from synthface.shards.writer import FileRecord, ShardMarker, check_fingerprint, 
 from synthface.storage import Store
 
 if TYPE_CHECKING:
-    from synthface.pipeline import Job
+    from synthface.job import Job
 
 
 def finish(store: Store, job: Job, fingerprint: Mapping[str, Any]) -> int:

@@ -24,7 +24,8 @@ from synthface.shards.writer import sha256_of_stream
 from synthface.storage import LOCK_PATIENCE_S, Store
 
 if TYPE_CHECKING:
-    from synthface.pipeline import Job, Progress
+    from synthface.job import Job
+    from synthface.pipeline import Progress
 
 TABLE, PARTS = "identities.parquet", "identities/"
 #: How long another part of the same job array may take to choose.

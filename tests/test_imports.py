@@ -19,7 +19,8 @@ LIGHT = (
     "synthface.factors.mirror",
     "synthface.factors.pose", "synthface.factors.types", "synthface.morphable.basis", "synthface.generators",
     "synthface.shards.encode", "synthface.shards.writer", "synthface.shards.labels", "synthface.shards.reader",
-    "synthface.storage", "synthface.manifest", "synthface.cards", "synthface.pipeline", "synthface.annotators",
+    "synthface.storage", "synthface.manifest", "synthface.cards", "synthface.job", "synthface.tiles",
+    "synthface.pipeline", "synthface.annotators",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from synthface.cards import label_table
 from synthface.cli import cli
-from synthface.pipeline import prepare
+from synthface.job import prepare
 from synthface.spec.loader import load_spec
 from tests.conftest import everything
 from tests.specs_for_tests import tiny

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from synthface.shards.encode import EncodedTile
 
 if TYPE_CHECKING:
-    from synthface.pipeline import Job
+    from synthface.job import Job
 
 Chunk = tuple[int, int]
 

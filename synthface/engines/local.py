@@ -17,7 +17,7 @@ from synthface.shards.encode import EncodedTile
 
 if TYPE_CHECKING:
     from synthface.engines import Chunk
-    from synthface.pipeline import Job
+    from synthface.job import Job
 
 #: What a worker does with its job and one item; a function that other processes find by name.
 Work: TypeAlias = "Callable[[Job, Any], Any]"
@@ -96,7 +96,7 @@ def _on_job(work: Work, item: Any) -> Any:
 
 
 def _encode(job: Job, chunk: Chunk) -> EncodedTile:
-    from synthface.pipeline import encode_rows
+    from synthface.tiles import encode_rows
 
     return encode_rows(job, *chunk)
 

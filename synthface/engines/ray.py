@@ -12,7 +12,7 @@ from synthface.shards.encode import EncodedTile
 
 if TYPE_CHECKING:
     from synthface.engines import Chunk
-    from synthface.pipeline import Job
+    from synthface.job import Job
 
 
 @contextlib.contextmanager
@@ -55,6 +55,6 @@ class _Actor:
         _one_thread()
 
     def encode(self, chunk: Chunk) -> EncodedTile:
-        from synthface.pipeline import encode_rows
+        from synthface.tiles import encode_rows
 
         return encode_rows(self._job, *chunk)

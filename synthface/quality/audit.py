@@ -24,8 +24,9 @@ from synthface.seeding import uniforms
 from synthface.spec.model import Audit
 
 if TYPE_CHECKING:
-    from synthface.pipeline import Job, Picture
+    from synthface.job import Job
     from synthface.sampling import Samples
+    from synthface.tiles import Picture
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

@@ -23,8 +23,8 @@ from synthface.spec.model import Spec
 
 if TYPE_CHECKING:
     from synthface.generators.base import Generator
+    from synthface.job import Job
     from synthface.networks.recognition import Recognition
-    from synthface.pipeline import Job
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]

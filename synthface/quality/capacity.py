@@ -31,7 +31,8 @@ from synthface.quality.centre import centre_of
 from synthface.quality.separation import Apart, unit
 
 if TYPE_CHECKING:
-    from synthface.pipeline import Job, Progress
+    from synthface.job import Job
+    from synthface.pipeline import Progress
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]

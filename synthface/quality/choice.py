@@ -26,7 +26,8 @@ from synthface.quality.separation import Apart, unit
 from synthface.spec.model import Spec
 
 if TYPE_CHECKING:
-    from synthface.pipeline import Job, Progress
+    from synthface.job import Job
+    from synthface.pipeline import Progress
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]

@@ -56,7 +56,7 @@ def capacity(
     spec: str, distances: tuple[float, ...], tries: int, workers: int | None, generator: str | None, device: str, as_json: bool
 ) -> None:  # fmt: skip
     """Estimate how many identities that are apart can be made of SPEC."""
-    from synthface.pipeline import prepare
+    from synthface.job import prepare
     from synthface.quality.capacity import capacity_text, measure
 
     with progress("drawing") as on_progress:

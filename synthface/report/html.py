@@ -132,7 +132,7 @@ def _distribution(name: str, unit: str, values: np.ndarray, others: np.ndarray |
 def _fresh_draws(store: Store) -> Mapping[str, np.ndarray] | None:
     """What the spec asks for, as draws under another seed; balanced, where it wants balance. Distance isn't looked at."""
     from synthface.identity_stage import choose_for, chosen_job
-    from synthface.pipeline import prepare
+    from synthface.job import prepare
     from synthface.sampling import sample
     from synthface.spec.model import Quality
 

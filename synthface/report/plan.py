@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from synthface.pipeline import Job, SpecSource, prepare
+from synthface.job import Job, SpecSource, prepare
 from synthface.report.histogram import blocks
 from synthface.sampling import sample
 

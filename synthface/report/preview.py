@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from synthface.engines.local import single_threaded
 from synthface.identity_stage import choose_for, chosen_job
-from synthface.pipeline import Job, pictures, prepare
+from synthface.job import Job, prepare
 from synthface.spec.model import Quality
+from synthface.tiles import pictures
 
 U8 = npt.NDArray[np.uint8]
 

@@ -20,10 +20,12 @@ import numpy as np
 
 import synthface
 from synthface.engines.local import single_threaded
-from synthface.pipeline import _make, prepare, render
+from synthface.job import prepare
+from synthface.pipeline import render
 from synthface.quality.verify import LabelReport, verify_labels
 from synthface.sampling import sample
 from synthface.spec.names import AUDIT_LIMITS
+from synthface.tiles import make_pictures
 from tests.quality.planting import mirrored, plainly_sided, planted, shifted, swapped, with_yaw
 
 #: Share of faultless pictures that each single limit lets fail.
@@ -129,7 +131,7 @@ def cost(estimator: str, size_px: int, num_tiles: int = 12) -> float:
     with single_threaded():
         few = dataclasses.replace(job, spec=job.spec)
         job = chosen_job(few, choose_for(few, count=num_tiles))
-        made = [_make(job, sample(job.plan, np.arange(n * tile, (n + 1) * tile))) for n in range(num_tiles)]
+        made = [make_pictures(job, sample(job.plan, np.arange(n * tile, (n + 1) * tile))) for n in range(num_tiles)]
         auditor, rows = job.auditor, np.arange(tile)
         auditor.look(made[0], rows)
         began = time.process_time()

@@ -21,10 +21,11 @@ from PIL import Image
 
 import synthface
 from synthface.engines.local import single_threaded
-from synthface.pipeline import Job, chunks_of, encode_rows, prepare
+from synthface.job import Job, prepare
 from synthface.shards.reader import open_dataset
 from synthface.shards.writer import write_shard
 from synthface.storage import open_store
+from synthface.tiles import chunks_of, encode_rows
 
 
 def spec(num_images: int, size_px: int, crop: str, annotations: list[str]) -> dict[str, Any]:
@@ -100,7 +101,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def render_grey(num_images: int, folder: str) -> None:
     """A dataset whose generator costs nothing: all that remains is the pipeline."""
-    from synthface import pipeline
+    from synthface import job, pipeline
     from synthface.generators import load_generator
     from synthface.generators.base import Generated
 
@@ -116,7 +117,7 @@ def render_grey(num_images: int, folder: str) -> None:
             views.setdefault(size_px, np.full((len(factors), size_px, size_px, 3), 127, np.uint8))
             return Generated(views[size_px], Scene(real.model, factors, size_px))  # type: ignore[attr-defined]
 
-    pipeline.load_generator = lambda name, device: Grey()  # type: ignore[assignment]
+    job.load_generator = lambda name, device, truncation=None: Grey()  # type: ignore[assignment]
     small = spec(num_images, 16, "full", [])
     small["output"]["shards"]["samples"] = 1000
     pipeline.render(small, folder)

@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from synthface.engines.local import single_threaded
-from synthface.pipeline import prepare
+from synthface.job import prepare
 from synthface.quality import canonical
 from synthface.quality.separation import Apart, unit
 

@@ -20,7 +20,7 @@ from synthface.networks.reconstruction import (
     new_reconstruction,
     save_reconstruction,
 )
-from synthface.pipeline import Picture
+from synthface.tiles import Picture
 from tests.specs_for_tests import bundled_layout
 
 

@@ -67,7 +67,7 @@ def test_without_a_refusal_there_is_only_a_lower_bound() -> None:
 
 
 def test_a_generator_is_measured_by_its_own_draws() -> None:
-    from synthface.pipeline import prepare
+    from synthface.job import prepare
     from tests.specs_for_tests import tiny
 
     job = prepare(tiny(identities={"count": 4, "min_distance": 0.6}))

@@ -9,7 +9,7 @@ import pytest
 
 from synthface.errors import IdentityError
 from synthface.identities import attribute_of, identity_factors
-from synthface.pipeline import Job, prepare
+from synthface.job import Job, prepare
 from synthface.quality.balance import bins_of
 from synthface.quality.choice import choose, shortfall
 from synthface.quality.separation import unit

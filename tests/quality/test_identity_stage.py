@@ -16,8 +16,9 @@ import synthface
 from synthface.errors import IdentityError, OutputMismatchError
 from synthface.generators import load_generator
 from synthface.identities import identity_factors, read_chosen
+from synthface.job import Job, prepare
 from synthface.networks.recognition import load_recognition
-from synthface.pipeline import Job, Progress, prepare, render, samples
+from synthface.pipeline import Progress, render, samples
 from synthface.quality import canonical, centre
 from synthface.quality.choice import choose
 from synthface.report.html import html_report

@@ -13,10 +13,12 @@ from click.testing import CliRunner
 import synthface
 from synthface.cli import cli
 from synthface.errors import DatasetError
-from synthface.pipeline import _make, prepare, render
+from synthface.job import prepare
+from synthface.pipeline import render
 from synthface.quality import estimators
 from synthface.quality.verify import LabelReport, verify_labels
 from synthface.sampling import sample
+from synthface.tiles import make_pictures
 from tests.quality.estimators import Remembers
 from tests.quality.planting import mirrored, plainly_sided, planted, shifted, swapped, with_yaw
 from tests.specs_for_tests import tiny
@@ -47,7 +49,7 @@ def memory(document: dict[str, Any]) -> Remembers:
     """Has seen every picture of a spec."""
     job = prepare({**document, "quality": {"audit": {"identity": "off"}}})
     tiles = [np.arange(start, start + 8) for start in range(0, job.plan.num_images, 8)]
-    return Remembers([_make(job, sample(job.plan, tile)) for tile in tiles])
+    return Remembers([make_pictures(job, sample(job.plan, tile)) for tile in tiles])
 
 
 @pytest.fixture(scope="module")
