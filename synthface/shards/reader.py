@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from synthface.errors import DatasetError
 from synthface.manifest import read_manifest
@@ -89,9 +89,10 @@ def decode_sample(sample: dict[str, Any]) -> dict[str, Any]:
         if extension.startswith("_"):
             continue
         if extension in ("jpg", "png"):
-            result["image"] = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+            picture = Image.open(io.BytesIO(content))
+            result["image"] = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
         elif extension == "json":
-            result["labels"] = json.loads(content)
+            result["labels"] = orjson.loads(content)
         elif extension == "cls":
             result["identity"] = int(content)
         elif extension.endswith(".png"):
