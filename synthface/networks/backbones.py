@@ -3,6 +3,7 @@
 All end the same way: a 1 × 1 convolution to few channels, and a dense layer over what is left of the picture, brought to a
 grid of fixed size; so the same weights take pictures of another size.
 While a network learns, its convolutions are followed by batch normalisation; `fold` makes that part of the convolutions.
+Those that begin with a published network are in `trunks`.
 
 Source: residual blocks and bottlenecks by He et al. 2016; a plain chain of 3 × 3 convolutions with identities by Ding et al.
 2021 (RepVGG), of which only the identity is kept.
@@ -18,6 +19,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from synthface.networks.trunks import FaceMeshTrunk, LandmarkReader
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class BackboneConfig:
             raise ValueError(
                 f"{len(self.widths)} widths but {len(self.blocks)} numbers of blocks; give one of each a stage"
             )
-        if self.size_px % 2 ** (1 + len(self.widths)):
-            raise ValueError(f"size_px is {self.size_px}; allowed: multiples of {2 ** (1 + len(self.widths))}")
+        if self.size_px % 16:
+            raise ValueError(f"size_px is {self.size_px}; allowed: multiples of 16")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -139,6 +142,7 @@ class Backbone(nn.Module):
             layers += [halve(before, width), *(block(width) for _ in range(num))]
         self.layers = nn.Sequential(*layers, Unit(config.widths[-1], config.last, 1))
         self.dense = nn.Linear(config.last * config.grid**2, config.features)
+        self.num_features = config.features
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, size, size) in [−1, 1] to vectors (N, features)."""
@@ -159,7 +163,12 @@ def bottleneck(config: BackboneConfig) -> Backbone:
 
 
 #: Backbones by name.
-BACKBONES: Mapping[str, Callable[[BackboneConfig], Backbone]] = {"plain": plain, "bottleneck": bottleneck}
+BACKBONES: Mapping[str, Callable[[BackboneConfig], Backbone | FaceMeshTrunk | LandmarkReader]] = {
+    "plain": plain,
+    "bottleneck": bottleneck,
+    "facemesh": FaceMeshTrunk,
+    "landmarks": LandmarkReader,
+}
 
 
 def fold(network: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ A network is a folder: `config.json` (backbone, sizes and names of λ, morphable
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +28,12 @@ from torch import Tensor, nn
 
 from synthface.morphable import camera
 from synthface.morphable.basis import MorphableBasis
-from synthface.morphable.model import rotation_matrix
+from synthface.morphable.model import MorphableModel, rotation_matrix
+from synthface.morphable.skin import plain_skin
 from synthface.networks.backbones import BACKBONES, BackboneConfig, fold
 from synthface.networks.folders import NetworkKind
 from synthface.networks.mapping import LambdaSizes
+from synthface.networks.skin_reader import Anatomy, SkinReader, SkinReaderConfig, farthest_points
 
 KIND = NetworkKind("reconstruction", "synthface-reconstruction-1", "python -m training reconstruct export")
 DEFAULT, JUDGE = "reconstruction", "judge"
@@ -63,6 +65,7 @@ class ReconstructionConfig:
         num_shape, num_albedo, expression_names: the sizes and names of λ.
         morphable_model, morphable_model_sha256: the model that λ belongs to.
         card: data, licence, figures.
+        skin: sizes of the part that reads light and skin off the face's colours; empty where the backbone reads them alone.
     """
 
     name: str
@@ -74,6 +77,7 @@ class ReconstructionConfig:
     morphable_model: str
     morphable_model_sha256: str
     card: Mapping[str, Any]
+    skin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sizes(self) -> LambdaSizes:
@@ -127,21 +131,25 @@ class Reconstruction(nn.Module):
     Args:
         config: what it is.
         points: the 68 landmarks.
+        anatomy: of the points that light and skin are read off; needed where the config has `skin`.
     """
 
     mean: Tensor
     scale: Tensor
     view_scale: Tensor
 
-    def __init__(self, config: ReconstructionConfig, points: Points) -> None:
+    def __init__(self, config: ReconstructionConfig, points: Points, anatomy: Anatomy | None = None) -> None:
         super().__init__()
         self.config = config
         self.sizes = config.sizes
         settings = BackboneConfig.from_dict(config.settings)
         self.size_px = settings.size_px
         self.backbone = BACKBONES[config.architecture](settings)
-        self.head = nn.Linear(settings.features, self.sizes.total + 3)
+        self.head = nn.Linear(self.backbone.num_features, self.sizes.total + 3)
         self.points = points
+        self.skin = None
+        if config.skin and anatomy is not None:
+            self.skin = SkinReader(SkinReaderConfig(**config.skin), anatomy, config.num_albedo)
         self.register_buffer("mean", torch.zeros(self.sizes.total))
         self.register_buffer("scale", torch.ones(self.sizes.total))
         self.register_buffer("view_scale", torch.tensor([0.15, 0.1, 0.1]))
@@ -157,7 +165,24 @@ class Reconstruction(nn.Module):
         if images.shape[-1] != self.size_px:
             size = (self.size_px, self.size_px)
             images = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
-        return self.head(self.backbone(images.contiguous(memory_format=torch.channels_last)))
+        return self.numbers_of(self.backbone(images.contiguous(memory_format=torch.channels_last)), images)
+
+    def numbers_of(self, features: Tensor, images: Tensor) -> Tensor:
+        """The network's numbers from its backbone's vectors (N, F) and the pictures (N, 3, s, s) that these are of."""
+        numbers: Tensor = self.head(features)
+        return numbers if self.skin is None else self._with_skin(self.skin, images, numbers)
+
+    def _with_skin(self, skin: SkinReader, images: Tensor, numbers: Tensor) -> Tensor:
+        """The numbers, those of albedo and light corrected by what the face's colours say where the others put it."""
+        parts, logits = self.sizes.parts, self.logits(numbers)
+        coefficients = torch.cat([logits[:, parts["shape"]], torch.sigmoid(logits[:, parts["expression"]])], dim=1)
+        view = self.view_scale * numbers[:, self.sizes.total :]
+        light = self.mean[parts["sh"]], self.scale[parts["sh"]]
+        found = skin(images, coefficients, logits[:, parts["pose_rad"]], view, light)
+        more = torch.zeros_like(numbers)
+        more[:, parts["albedo"]] = found[:, : skin.num_albedo]
+        more[:, parts["sh"]] = found[:, skin.num_albedo :]
+        return numbers + more
 
     def logits(self, numbers: Tensor) -> Tensor:
         """λ (N, total) of the network's numbers, expressions still as logits."""
@@ -174,10 +199,23 @@ class Reconstruction(nn.Module):
 
 def new_reconstruction(config: ReconstructionConfig, basis: MorphableBasis) -> Reconstruction:
     """A network to train, its weights drawn from torch's generator; outputs begin near the means."""
-    network = Reconstruction(config, Points.of(basis, basis.landmarks68))
+    network = Reconstruction(config, Points.of(basis, basis.landmarks68), anatomy(basis, config.skin))
     nn.init.normal_(network.head.weight, std=1e-3)
     nn.init.zeros_(network.head.bias)
     return network
+
+
+def anatomy(basis: MorphableBasis, skin: Mapping[str, Any]) -> Anatomy | None:
+    """Points spread over the face for `SkinReader`; None where the network has none."""
+    if not skin:
+        return None
+    normals = MorphableModel(basis).normals(torch.from_numpy(basis.mean_shape)[None])[0]
+    face = torch.from_numpy(basis.face_vertices)
+    chosen = face[farthest_points(torch.from_numpy(basis.mean_shape)[face], SkinReaderConfig(**skin).points)]
+    points = Points.of(basis, chosen.numpy())
+    albedo = torch.from_numpy(basis.mean_albedo)[chosen]
+    is_skin = torch.from_numpy(plain_skin(basis))[chosen].float()
+    return Anatomy(points.mean, points.linear, normals[chosen].float(), albedo, is_skin)
 
 
 def load_reconstruction(source: str | Path = DEFAULT) -> Reconstruction:
@@ -222,7 +260,12 @@ def _load(folder: Path) -> Reconstruction:
     tensors = KIND.read_weights(folder, sha256)
     try:
         bases = (torch.zeros(num, 68, 3) for num in (config.num_shape, config.sizes.expression))
-        network = Reconstruction(config, Points(torch.zeros(68, 3), *bases))
+        points = SkinReaderConfig(**config.skin).points if config.skin else 0
+        network = Reconstruction(
+            config,
+            Points(torch.zeros(68, 3), *bases),
+            Anatomy.empty(points, config.num_shape + config.sizes.expression),
+        )
         fold(network)
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (RuntimeError, TypeError, ValueError, KeyError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,18 +33,26 @@ BASIS = sphere_basis()
 SMALL = BackboneConfig(size_px=32, stem=4, widths=(6, 8), blocks=(0, 1), last=4, grid=2, features=12)
 
 
-def small(architecture: str = "plain", seed: int = 0) -> Reconstruction:
+def settings_of(architecture: str) -> BackboneConfig:
+    """Backbones on the face mesh halve five times, and their first stage keeps the stem's channels."""
+    if architecture in ("facemesh", "landmarks"):
+        return replace(SMALL, widths=(4, 6, 8, 8, 8), blocks=(0,) * 5, grid=1)
+    return SMALL
+
+
+def small(architecture: str = "plain", seed: int = 0, skin: int = 0) -> Reconstruction:
     """A network with weights that matter, in eval mode, its normalisation not folded in yet."""
     config = ReconstructionConfig(
         name="small",
         architecture=architecture,
-        settings=SMALL.to_dict(),
+        settings=settings_of(architecture).to_dict(),
         num_shape=BASIS.num_shape,
         num_albedo=BASIS.num_albedo,
         expression_names=BASIS.expression_names,
         morphable_model=BASIS.name,
         morphable_model_sha256=BASIS.digest,
         card={"source": "nothing"},
+        skin={"points": skin, "width": 8} if skin else {},
     )
     torch.manual_seed(seed)
     network = new_reconstruction(config, BASIS)
@@ -134,7 +143,7 @@ def test_the_same_weights_take_another_input_size() -> None:
 
 
 def test_backbones_that_cant_be_built_say_why() -> None:
-    with pytest.raises(ValueError, match="multiples of 8"):
+    with pytest.raises(ValueError, match="multiples of 16"):
         BackboneConfig(size_px=36, widths=(4, 4), blocks=(0, 0))
     with pytest.raises(ValueError, match="2 widths but 1 numbers"):
         BackboneConfig(widths=(4, 4), blocks=(0,))
@@ -208,7 +217,10 @@ def test_a_missing_network_says_what_is_allowed(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"format": "other"}, "format is 'other'"),
-        ({"architecture": "resnet-9000"}, "architecture is 'resnet-9000', allowed: bottleneck, plain"),
+        (
+            {"architecture": "resnet-9000"},
+            "architecture is 'resnet-9000', allowed: bottleneck, facemesh, landmarks, plain",
+        ),
         ({"surprise": 1}, "surprise"),
         ({"expression_names": ["jaw_open"]}, "doesn't fit"),
         ({"settings": {}}, "doesn't fit"),

@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 from synthface.errors import DatasetError
 from synthface.morphable.basis import MorphableBasis
+from synthface.networks.backbones import BackboneConfig
 from synthface.networks.reconstruction import load_reconstruction
+from synthface.networks.skin_reader import SkinReaderConfig
 from tests.training.reconstruct_scenes import VIEW, write_photos
 from training.__main__ import main
 from training.lambda_table import read_extra, read_table
@@ -25,9 +27,9 @@ from training.reconstruct import runs
 from training.reconstruct.bank import Bank
 from training.reconstruct.batches import World
 from training.reconstruct.photos import load_photos, split
-from training.reconstruct.recipe import ReconstructRecipe
+from training.reconstruct.recipe import NetworkRecipe, ReconstructRecipe
 from training.reconstruct.report import auc
-from training.reconstruct.train import Clock, Trainer, new_network, rate, train
+from training.reconstruct.train import Clock, Trainer, look_first, new_network, rate, train
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
 BASIS = MorphableBasis.load()
@@ -108,6 +110,46 @@ def test_a_resumed_run_equals_an_unbroken_one(world: World, tmp_path: Path) -> N
         assert trainer.images == 64
         results.append(torch.cat([value.float().flatten() for value in trainer.network.state_dict().values()]))
     assert torch.equal(*results)
+
+
+@pytest.fixture
+def landmark_recipe() -> NetworkRecipe:
+    """A landmark reader as published, to look at forty pictures."""
+    sizes = BackboneConfig(128, 16, (16, 32, 64, 128, 128), (2, 2, 2, 2, 2), features=16)
+    return replace(
+        recipe().judge, architecture="landmarks", backbone=sizes, look_at=40, skin=SkinReaderConfig(40, 8), lr=1e-3
+    )
+
+
+def test_a_landmark_reader_learns_from_pictures_it_looked_at_once(
+    world: World, landmark_recipe: NetworkRecipe, tmp_path: Path
+) -> None:
+    settings, large = replace(landmark_recipe, images=320), replace(world, size_px=128)
+    network = new_network(large, settings, "judge")
+    said: list[str] = []
+    seen = look_first(network, large, settings, tmp_path, report=said.append)
+    assert seen is not None
+    assert said == ["looked at 40/40 pictures"]
+    assert 0 < int(seen.is_photo.sum()) < len(seen) == 40
+    published = {name: value.clone() for name, value in network.backbone.layers.state_dict().items()}
+    trainer = Trainer(large, settings, network, None, seen)
+    losses = [trainer.step(0.0)["loss"] for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+    assert all(torch.equal(value, published[name]) for name, value in network.backbone.layers.state_dict().items())
+
+
+def test_what_was_looked_at_is_not_looked_at_again(
+    world: World, landmark_recipe: NetworkRecipe, tmp_path: Path
+) -> None:
+    large = replace(world, size_px=128)
+    network = new_network(large, landmark_recipe, "judge")
+    first = look_first(network, large, landmark_recipe, tmp_path)
+    said: list[str] = []
+    again = look_first(network, large, landmark_recipe, tmp_path, report=said.append)
+    assert said == []
+    assert first is not None
+    assert again is not None
+    assert torch.equal(first.seen, again.seen)
 
 
 def test_the_clock_stops_a_run_with_a_checkpoint(world: World, tmp_path: Path) -> None:

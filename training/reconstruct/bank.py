@@ -93,6 +93,7 @@ class Bank:
                     "build the bank anew"
                 )
         self._starts = np.cumsum([0, *(len(part["shape"]) for part in self._parts)])
+        self.expression = np.concatenate([np.asarray(part["expression"]) for part in self._parts])
         self.size_px: int = self._parts[0]["surface"].shape[-1]
 
     def __len__(self) -> int:

@@ -75,7 +75,7 @@ def train_command(
     from synthface.morphable.basis import MorphableBasis
     from synthface.networks.recognition import load_recognition
     from training.reconstruct import runs
-    from training.reconstruct.train import CHECKPOINTS, Clock, Trainer, new_network, train
+    from training.reconstruct.train import CHECKPOINTS, Clock, Trainer, look_first, new_network, train
 
     settings = _recipe(recipe)
     world = _world(bank, photos, table, morphable, settings.network(role).backbone.size_px)
@@ -86,7 +86,8 @@ def train_command(
     runs.describe_run(out, network)
     save_resolved(out / "recipe.resolved.json", "reconstruct", settings)
     recogniser = load_recognition() if world.photos is not None and settings.network(role).weights.identity else None
-    trainer = Trainer(world, settings.network(role), network, recogniser)
+    seen = look_first(network, world, settings.network(role), out, report=_say)
+    trainer = Trainer(world, settings.network(role), network, recogniser, seen)
     click.echo(json.dumps(train(trainer, out, clock=Clock(max_minutes), report=_say)))
 
 

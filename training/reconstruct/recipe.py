@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from synthface.networks.backbones import BACKBONES, BackboneConfig
+from synthface.networks.skin_reader import SkinReaderConfig
 from training.reconstruct.bank import BankRecipe
 
 
@@ -74,7 +75,11 @@ class NetworkRecipe:
 
     Args:
         architecture: one of `BACKBONES`.
-        backbone: its sizes.
+        backbone: its sizes; `facemesh` and `landmarks` begin with published weights, whose sizes they must have.
+        trunk_lr: of `facemesh`, factor on the learning rate of the published layers.
+        kept: of `facemesh`, how many of them stay as published: most of the time goes there, and edges are edges.
+        look_at: of `landmarks`, pictures that the published layers look at, before what reads them learns.
+        skin: sizes of the part that reads light and skin off the face's colours; None leaves it out.
         half: which half of photos and renderings it learns from: 0 or 1.
         seed: of initial weights, order and augmentation.
         images: pictures until the end.
@@ -91,6 +96,10 @@ class NetworkRecipe:
 
     architecture: str = "plain"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    trunk_lr: float = 0.3
+    kept: int = 0
+    look_at: int = 40_000
+    skin: SkinReaderConfig | None = field(default_factory=SkinReaderConfig)
     half: int = 0
     seed: int = 0
     images: int = 400_000

@@ -32,6 +32,8 @@ from training.checkpoint import Checkpoint, load_latest, load_module
 from training.reconstruct.train import BEST, CHECKPOINTS
 
 NETWORK, METRICS = "network.json", "metrics.json"
+#: The skin reader's last layer, in `SkinReader.correct`.
+_LAST_OF_READER = 4
 
 
 def describe_run(folder: Path, network: Reconstruction) -> None:
@@ -62,10 +64,9 @@ def load_run(folder: Path, basis: MorphableBasis, *, last: bool = False) -> Reco
 def warm_start(
     network: Reconstruction, folder: Path, bases: tuple[MorphableBasis, MorphableBasis] | None = None
 ) -> None:
-    """Take over another run's last state, as far as it fits.
+    """Take over another run's last state, as far as it fits: what its numbers mean (`mean`, `scale`) along with its weights.
 
-    What the numbers mean (`mean`, `scale`) stays this network's own; the head's rows are brought to it. λ's parts of another
-    length begin anew, and so does the skin where it is of another morphable model, unless both are given.
+    λ's parts of another length begin anew, and so does the skin where it is of another morphable model, unless both are given.
 
     Args:
         network: to be filled.
@@ -74,25 +75,67 @@ def warm_start(
     """
     config, tensors = _config(folder), dict(_state(folder, last=True).tensors)
     old = {name.removeprefix("network."): value.float() for name, value in tensors.items()}
-    head = {name: value.detach().clone() for name, value in network.head.named_parameters()}
+    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    last = f"skin.correct.{_LAST_OF_READER}" if network.skin is not None and config.skin else None
     for name, place in network.sizes.parts.items():
         before = config.sizes.parts[name]
-        # Of λ itself: rows and constants.
-        rows = old["scale"][before, None] * old["head.weight"][before]
-        constant = old["mean"][before] + old["scale"][before] * old["head.bias"][before]
+        change = None
         if name == "albedo" and config.morphable_model_sha256 != network.config.morphable_model_sha256:
             if bases is None:
                 continue
-            turn, shift = albedo_between(*bases)
-            rows, constant = turn @ rows, turn @ constant + shift
-        if len(rows) == place.stop - place.start:
-            head["weight"][place] = rows / network.scale[place, None]
-            head["bias"][place] = (constant - network.mean[place]) / network.scale[place]
-    for name, values in head.items():
-        values[-3:] = old[f"head.{name}"][-3:]
-    backbone = {name: value for name, value in old.items() if name.startswith("backbone.")}
-    own = {f"head.{name}": value for name, value in head.items()}
-    network.load_state_dict({**network.state_dict(), **backbone, **own})
+            change = albedo_between(*bases)
+        elif place.stop - place.start != before.stop - before.start:
+            continue
+        if change is None:
+            own["mean"][place], own["scale"][place] = old["mean"][before], old["scale"][before]
+        _take(own, old, ("head.weight", "head.bias"), (place, before), (place, before), change)
+        if last is not None and name in ("albedo", "sh"):
+            rows = tuple(_reader_rows(sizes.albedo, name) for sizes in (network.sizes, config.sizes))
+            _take(own, old, (f"{last}.weight", f"{last}.bias"), rows, (place, before), change, is_correction=True)
+    for name, value in old.items():
+        is_reader = name.startswith("skin.correct.") and last is not None and not name.startswith(last)
+        if (name.startswith("backbone.") or is_reader) and own[name].shape == value.shape:
+            own[name] = value
+    for name in ("head.weight", "head.bias"):
+        own[name][-3:] = old[name][-3:]
+    network.load_state_dict(own)
+
+
+def _reader_rows(num_albedo: int, name: str) -> slice:
+    """Where the skin reader has its numbers of `albedo` or `sh`."""
+    return slice(0, num_albedo) if name == "albedo" else slice(num_albedo, num_albedo + 27)
+
+
+def _take(
+    own: dict[str, Tensor],
+    old: Mapping[str, Tensor],
+    names: tuple[str, str],
+    rows: tuple[slice, ...],
+    places: tuple[slice, slice],
+    change: tuple[Tensor, Tensor] | None,
+    *,
+    is_correction: bool = False,
+) -> None:
+    """Rows of a last layer, its weight and bias, into `own`; through a linear change of λ where there's one.
+
+    Args:
+        own, old: tensors by name.
+        names: of weight and bias.
+        rows: of the layer, own and old.
+        places: of λ, own and old.
+        change: matrix and constant from old to own λ.
+        is_correction: the rows' numbers are added to others', which bring the constants of λ.
+    """
+    weight, bias = (old[name][rows[1]] for name in names)
+    if change is not None:
+        turn, shift = change
+        scale, mean = old["scale"][places[1]], old["mean"][places[1]]
+        own_scale, own_mean = own["scale"][places[0]], own["mean"][places[0]]
+        weight = turn @ (scale[:, None] * weight) / own_scale[:, None]
+        constant = 0.0 if is_correction else turn @ mean + shift - own_mean
+        bias = (turn @ (scale * bias) + constant) / own_scale
+    for name, value in zip(names, (weight, bias), strict=True):
+        own[name][rows[0]] = value
 
 
 def albedo_between(before: MorphableBasis, after: MorphableBasis) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from synthface.morphable.model import Factors, MorphableModel
 from synthface.networks.recognition import Recogniser, centred_similarity
 from synthface.networks.reconstruction import Points, Reconstruction, ReconstructionConfig, new_reconstruction
+from synthface.networks.trunks import FaceMeshTrunk, LandmarkReader
 from training.checkpoint import (
     load_latest,
     load_module,
@@ -35,10 +36,14 @@ from training.reconstruct.losses import (
 )
 from training.reconstruct.measure import quick
 from training.reconstruct.overlay import overlay
+from training.reconstruct.pretrained import start_pretrained
 from training.reconstruct.recipe import NetworkRecipe
+from training.reconstruct.seen import Seen, build_seen, load_seen
 
 Report = Callable[[str], None]
-CHECKPOINTS, BEST, LOG = "checkpoints", "best", "log.jsonl"
+CHECKPOINTS, BEST, LOG, SEEN = "checkpoints", "best", "log.jsonl", "seen"
+#: Pictures that a landmark reader's units are taken from.
+_UNITS_FROM = 4_000
 
 
 def new_network(world: World, recipe: NetworkRecipe, name: str) -> Reconstruction:
@@ -54,15 +59,33 @@ def new_network(world: World, recipe: NetworkRecipe, name: str) -> Reconstructio
         morphable_model=basis.name,
         morphable_model_sha256=basis.digest,
         card={},
+        skin=recipe.skin.to_dict() if recipe.skin else {},
     )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         network = new_reconstruction(config, basis)
+    start_pretrained(network.backbone)
     batches = Batches(world, recipe.half, recipe.augmentation, recipe.seed)
     set_units(
         network, torch.cat([batches.draw(10**9 + k, recipe.renderings, recipe.photos).vector for k in range(1, 33)])
     )
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def look_first(
+    network: Reconstruction, world: World, recipe: NetworkRecipe, out: Path, *, report: Report = lambda line: None
+) -> Seen | None:
+    """What published layers make of the recipe's pictures, kept in `out`, and the network's units by that; None for others."""
+    backbone = network.backbone
+    if not isinstance(backbone, LandmarkReader):
+        return None
+    batches = Batches(world, recipe.half, recipe.augmentation, recipe.seed)
+    share = recipe.photos / (recipe.renderings + recipe.photos)
+    build_seen(out / SEEN, network, batches, recipe.look_at, photos=share, report=report)
+    seen = load_seen(out / SEEN)
+    if load_latest(out / CHECKPOINTS, warn=report) is None:
+        backbone.set_units(seen.seen[:_UNITS_FROM])
+    return seen
 
 
 def set_units(network: Reconstruction, vectors: Tensor) -> None:
@@ -83,12 +106,14 @@ class Trainer:
         recipe: of this network.
         network: it.
         recogniser: f_id, for the term `identity`; None leaves it out.
+        seen: what the network's published layers made of many pictures; with it nothing is drawn or looked at any more.
     """
 
     world: World
     recipe: NetworkRecipe
     network: Reconstruction
     recogniser: Recogniser | None = None
+    seen: Seen | None = None
 
     def __post_init__(self) -> None:
         basis, recipe = self.world.basis, self.recipe
@@ -99,8 +124,20 @@ class Trainer:
         self.colours = FaceColours(basis) if photos is not None else None
         self.detector = self.world.detector
         self.model = MorphableModel(basis) if photos is not None and self.recogniser is not None else None
+        trunk: list[torch.nn.Parameter] = []
+        if isinstance(self.network.backbone, FaceMeshTrunk):
+            trunk = list(self.network.backbone.layers.parameters())
+            for layer in list(self.network.backbone.layers)[: recipe.kept]:
+                layer.requires_grad_(False)
+        elif isinstance(self.network.backbone, LandmarkReader):
+            self.network.backbone.layers.requires_grad_(False)
+        others = [p for p in self.network.parameters() if p.requires_grad and all(p is not t for t in trunk)]
+        groups = [{"params": others, "share": 1.0}, {"params": trunk, "share": recipe.trunk_lr}]
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
+            [group for group in groups if group["params"]],
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            betas=(0.9, 0.99),
         )
         self.images = 0
 
@@ -108,10 +145,14 @@ class Trainer:
         """One step; returns every term before its weight."""
         recipe = self.recipe
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.lr * rate(progress, self.images)
+            group["lr"] = group["share"] * recipe.lr * rate(progress, self.images)
         number = self.images // (recipe.renderings + recipe.photos)
-        batch = self.batches.draw(number, recipe.renderings, recipe.photos)
-        terms = self.terms(batch, with_identity=number % recipe.identity_every == 0)
+        if self.seen is None:
+            batch = self.batches.draw(number, recipe.renderings, recipe.photos)
+            numbers = self.network.numbers(batch.images)
+        else:
+            batch, numbers = self._of_seen(self.seen, number)
+        terms = self.terms(batch, numbers, with_identity=number % recipe.identity_every == 0)
         loss = torch.stack([weight * term for weight, term in terms.values()]).sum()
         self.optimiser.zero_grad()
         loss.backward()
@@ -122,10 +163,22 @@ class Trainer:
         self.images += recipe.renderings + recipe.photos
         return {name: float(term.detach()) for name, (_, term) in terms.items()} | {"loss": float(loss.detach())}
 
-    def terms(self, batch: Batch, *, with_identity: bool) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of each term."""
+    def _of_seen(self, seen: Seen, number: int) -> tuple[Batch, Tensor]:
+        """A batch of what was seen already, and the network's numbers of it."""
+        backbone = self.network.backbone
+        assert isinstance(backbone, LandmarkReader)
+        rng = np.random.default_rng([self.recipe.seed, number])
+        chosen = torch.from_numpy(rng.choice(len(seen), self.recipe.renderings + self.recipe.photos, replace=False))
+        rows = seen.rows(chosen[torch.argsort(seen.is_photo[chosen].int(), stable=True)])
+        first, images = int((~rows.is_photo).sum()), rows.images
+        batch = Batch(
+            images, rows.vector, rows.view, first, images[first:], rows.detector[first:], rows.has_detector[first:]
+        )
+        return batch, self.network.numbers_of(backbone.readout(rows.seen), images)
+
+    def terms(self, batch: Batch, numbers: Tensor, *, with_identity: bool) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of each term, from the network's numbers."""
         weights, network = self.recipe.weights, self.network
-        numbers = network.numbers(batch.images)
         read = network.decode(numbers)
         errors = known(network, numbers, read, batch.vector, batch.view, self.components, self.face)
         share = torch.ones(len(numbers))
