@@ -51,7 +51,9 @@ class Objectives:
                 terms["pixel"] = (weights.pixel, losses.pixel_loss(x, image, mask))
             return terms
         if weights.pixel and weights.pixel_px:
-            inner = mask * inner_face(rows.landmarks, x.shape[-1]) if weights.pixel_region == "inner" else mask
+            inner = mask
+            if weights.pixel_region == "inner":
+                inner = mask * inner_face(rows.landmarks, x.shape[-1])
             small = [F.adaptive_avg_pool2d(part, weights.pixel_px) for part in (x, rows.image, inner)]
             terms["pixel"] = (weights.pixel, losses.pixel_loss(small[0], small[1], (small[2] > 0.75).to(x)))
         if weights.identity:

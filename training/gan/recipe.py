@@ -85,6 +85,7 @@ class OptimiserRecipe:
         lr_at, batch_at: resolution to what holds from it on, for growing networks.
         batch: pictures a step, over all devices.
         betas: Adam's.
+        discriminator_lr_scale: how much faster D learns than G.
         resume_warmup_images: over how many the learning rate rises again after a resume without optimiser state.
         reset_at_growth: forget the moments when a new resolution starts to fade in, as StyleGAN does.
     """
@@ -94,6 +95,7 @@ class OptimiserRecipe:
     batch: int = 32
     batch_at: Mapping[int, int] = field(default_factory=dict)
     betas: tuple[float, float] = (0.0, 0.99)
+    discriminator_lr_scale: float = 1.0
     resume_warmup_images: int = 2000
     reset_at_growth: bool = False
 

@@ -277,8 +277,9 @@ class Trainer:
         # Lazy R1 adds a step's worth of gradient every so many steps. Source: Karras et al. 2020, appendix B.
         lazy = every / (every + 1) if every > 1 else 1.0
         lazy = lazy if self.recipe.r1 else 1.0
+        self._lazy = lazy
         betas = {"discriminator": tuple(beta**lazy for beta in settings.betas), "encoder": (0.9, 0.99)}
-        self._rate_scale = {"discriminator": lazy}
+        self._rate_scale = {"discriminator": lazy * settings.discriminator_lr_scale}
         self.discriminator.requires_grad_(True)
         return {
             name: torch.optim.Adam(
@@ -302,10 +303,10 @@ class Trainer:
     def _set_beta1(self, stage: Stage) -> None:
         """The stage's first β of Adam, or the recipe's."""
         for name in ("generator", "discriminator"):
-            lazy = self._rate_scale.get(name, 1.0)
+            beta1 = self.recipe.optimiser.betas[0] if stage.beta1 is None else stage.beta1
+            power = self._lazy if name == "discriminator" else 1.0
             for group in self.optimisers[name].param_groups:
-                beta1 = self.recipe.optimiser.betas[0] if stage.beta1 is None else stage.beta1
-                group["betas"] = (beta1**lazy, group["betas"][1])
+                group["betas"] = (beta1**power, group["betas"][1])
 
     def _on_growth(self) -> None:
         """Forget the moments when a new resolution starts."""
