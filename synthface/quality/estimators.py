@@ -38,13 +38,17 @@ class Estimator(Protocol):
 
     @property
     def expression_names(self) -> Sequence[str]:
-        """The names of its actions, in order."""
+        """The names of its actions, in order; '' for those that it guesses at, which aren't compared."""
 
     def __call__(self, images: Tensor) -> Reconstructed:
         """Read pictures (N, 3, H, W) in [−1, 1]."""
 
     def digest(self) -> str:
         """What decides its numbers: a hash of its weights."""
+
+
+#: An action whose R² on renderings is below this is as good as guessed.
+LEAST_R2 = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ class _Network:
 
     @property
     def expression_names(self) -> Sequence[str]:
-        """The names of its actions."""
-        names: Sequence[str] = self.network.config.expression_names
-        return names
+        """The names of its actions; '' for those that it reads badly, by the measurements in its own card."""
+        config = self.network.config
+        r2: Mapping[str, float] = config.card.get("measured", {}).get("expression_r2", {})
+        return tuple(name if r2.get(name, 1.0) >= LEAST_R2 else "" for name in config.expression_names)
 
     def __call__(self, images: Tensor) -> Reconstructed:
         """Read pictures."""
@@ -165,7 +170,7 @@ def shared_actions(estimator: Estimator, expression_names: Sequence[str]) -> npt
 def _by_name(values: F32, names: Sequence[str], wanted: Sequence[str]) -> F32:
     if tuple(names) == tuple(wanted):
         return values
-    column: Mapping[str, int] = {name: number for number, name in enumerate(names)}
+    column: Mapping[str, int] = {name: number for number, name in enumerate(names) if name}
     found = np.zeros((len(values), len(wanted)), np.float32)
     for number, name in enumerate(wanted):
         if name in column:
