@@ -60,7 +60,8 @@ class Objectives:
             n = _share(len(x), weights.identity_share)
             described = self._describe((x * mask)[:n], rows.landmarks[:n], generator)
             cosine = losses.centred_cosine(described, rows.descriptor[:n], self._recogniser_mean())
-            terms["identity"] = (weights.identity, losses.identity_loss(cosine))
+            loss = losses.identity_loss(cosine, margin=weights.identity_margin)
+            terms["identity"] = (weights.identity, loss)
         if weights.landmarks or weights.lighting:
             n = _share(len(x), weights.reading_share)
             read = self._reconstruct(x[:n], generator)

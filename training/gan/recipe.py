@@ -13,6 +13,7 @@ from synthface.networks.vae import VaeConfig
 from training.gan.adversarial import Growth
 from training.gan.augment import AUGMENTATIONS, Robustification
 from training.gan.discriminator import DiscriminatorConfig
+from training.gan.losses import MARGIN
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,9 @@ class OptimiserRecipe:
 class Imitative:
     """Weights of Eqs. 2–5, and of the pixel loss that stands in for them at low resolution; 0 leaves one out.
 
-    `identity_share` and `reading_share` of a batch go through the recognition and the reconstruction network: on a CPU a
-    picture costs more there than in G. `pixel_px` keeps the pixel loss on at higher resolutions too, both pictures brought
+    `identity_margin` is τ of Eq. 2: once descriptors are that near, identity is left alone. `identity_share` and
+    `reading_share` of a batch go through the recognition and the reconstruction network: on a CPU a picture costs more
+    there than in G. `pixel_px` keeps the pixel loss on at higher resolutions too, both pictures brought
     down to it: what a rendering says of pose, light and colour without any network; 0 is the paper's way, below
     `imitate_from_px` only. `pixel_region: inner` keeps that to where no hair hangs into the face: renderings are bald.
     """
@@ -121,6 +123,7 @@ class Imitative:
     lighting: float = 0.0
     colour: float = 0.0
     pixel: float = 0.0
+    identity_margin: float = MARGIN
     pixel_px: int = 0
     pixel_region: Literal["face", "inner"] = "face"
     identity_share: float = 1.0
