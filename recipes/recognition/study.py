@@ -154,7 +154,8 @@ def plots(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
             for trained, title in TRAINED.items()
             if trained in results
         ]
-        svg = chart(series, x_label=label, y_label="accuracy", y_range=(0.45, 1.01), width=460, height=300)
+        # From chance to all, and room for the legend.
+        svg = chart(series, x_label=label, y_label="accuracy", y_range=(0.45, 1.17), width=460, height=300)
         made[axis] = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
             'role="img">', f'role="img"><style>{STYLE}</style>', 1
         )
@@ -174,7 +175,7 @@ def write_results(study: Mapping[str, Any], readme: Path) -> None:
             "Accuracy ± its standard deviation over ten folds (EER in brackets); the best of a row is bold.",
             table(results),
             "![accuracy by yaw](study-yaw.svg) ![accuracy by light](study-light.svg)",
-            "By skin tone, on the pairs of everything at once, where both people are in the bin:",
+            "By skin tone, on the pairs of everything at once, where both people are in the bin (–: too few such pairs):",
             skin_table(results),
         )
         if part
