@@ -34,13 +34,13 @@ U8 = npt.NDArray[np.uint8]
 
 #: How far the median of all signed differences may be from 0: beyond what estimators show on faultless renderings.
 BIAS_LIMITS: Mapping[str, float] = {
-    "yaw_deg": 3.0,
-    "pitch_deg": 4.0,
-    "roll_deg": 3.0,
-    "light_azimuth_deg": 15.0,
-    "light_elevation_deg": 30.0,
-    "landmarks_x": 0.03,
-    "landmarks_y": 0.03,
+    "yaw_deg": 2.0,
+    "pitch_deg": 2.5,
+    "roll_deg": 1.5,
+    "light_azimuth_deg": 6.0,
+    "light_elevation_deg": 12.0,
+    "landmarks_x": 0.015,
+    "landmarks_y": 0.015,
 }
 #: Share of pictures that may fail before a dataset is called faulty: what faultless ones show at most.
 ALLOWED = 0.01
