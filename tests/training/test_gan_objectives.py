@@ -195,6 +195,21 @@ def test_identity_is_judged_inside_the_mask_only(toy: World) -> None:
     assert values[0] == pytest.approx(values[1], abs=1e-6)
 
 
+def test_identity_is_left_alone_once_within_the_margin(toy: World) -> None:
+    """Eq. 2: what lies between two margins is a loss to the smaller, and none to the larger."""
+    rows = toy.bank.rows(torch.arange(4))
+    x = (rows.image + 0.3 * torch.randn(rows.image.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
+
+    def loss(margin: float) -> float:
+        weights = Imitative(identity=1.0, identity_margin=margin)
+        return float(toy.objectives().imitative(x, rows, weights, generator=torch.Generator())["identity"][1])
+
+    distance = loss(0.0)
+    assert distance > 0
+    assert loss(distance / 2) > loss(distance * 2)
+    assert loss(2.0) == 0.0
+
+
 def test_reconstruction_terms_by_hand(toy: World) -> None:
     """Half the picture masked; off by 0.3 inside and 9 outside; codes of unit mean and variance e."""
     photo = torch.zeros(2, 3, 32, 32)

@@ -309,6 +309,16 @@ def test_the_learning_rate_after_a_resume_without_moments(world: Path) -> None:
     assert rates == pytest.approx([0.0001, 0.005, 0.01, 0.01])
 
 
+def test_the_discriminator_learns_faster_where_asked_to(world: Path) -> None:
+    rates = []
+    for scale in (1.0, 2.0):
+        trainer, recipe = trainer_of(world, optimiser=OptimiserRecipe(discriminator_lr_scale=scale))
+        trainer._set_learning_rate(recipe.optimiser.lr)
+        rates.append({name: o.param_groups[0]["lr"] for name, o in trainer.optimisers.items()})
+    assert rates[1]["discriminator"] == pytest.approx(2 * rates[0]["discriminator"])
+    assert rates[1]["generator"] == rates[0]["generator"]
+
+
 def test_runs_stop_by_the_clock_and_say_whether_they_are_done(world: Path, tmp_path: Path) -> None:
     recipe = tiny(stages=three_stages())
     stopped = run(recipe, world, tmp_path, limits=Limits(max_minutes=0.0), report=lambda line: None)
