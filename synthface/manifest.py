@@ -26,8 +26,8 @@ import synthface
 from synthface.columns import Column, SampleFile
 from synthface.errors import DatasetError
 from synthface.seeding import SCHEME
+from synthface.shards.labels import IN_THIS_THREAD, values_of
 from synthface.shards.labels import columns_of as declared_columns
-from synthface.shards.labels import values_of
 from synthface.shards.writer import FileRecord, ShardMarker, marker_name, sha256_of_stream
 from synthface.storage import Store, open_store, read_json
 
@@ -258,7 +258,7 @@ def _check_contents(
     import pyarrow.parquet as pq
 
     with store.open(shard["labels"]["name"]) as file:
-        table = pq.read_table(pa.PythonFile(file, mode="r"))
+        table = pq.read_table(pa.PythonFile(file, mode="r"), **IN_THIS_THREAD)
     columns = declared_columns(table.schema)
     frame = {column.name: values_of(table.column(column.name), column) for column in columns}
     name, number, previous = shard["tar"]["name"], 0, ""
@@ -335,7 +335,7 @@ def _check_pairs(store: Store, manifest: Mapping[str, Any], report: VerifyReport
     import pyarrow.parquet as pq
 
     with store.open("labels.parquet") as file:
-        table = pq.read_table(pa.PythonFile(file, mode="r"), columns=["key", "identity"])
+        table = pq.read_table(pa.PythonFile(file, mode="r"), columns=["key", "identity"], **IN_THIS_THREAD)
     identity = dict(zip(table.column("key").to_pylist(), table.column("identity").to_pylist(), strict=True))
     for name in lists:
         pairs = pd.read_csv(io.BytesIO(store.read(name)), dtype={"key_a": str, "key_b": str})

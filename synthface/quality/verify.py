@@ -24,7 +24,7 @@ from synthface.quality.residuals import Facts, excess, residuals, signed
 from synthface.quality.separation import unit
 from synthface.quality.summary import mean_and_error
 from synthface.seeding import uniforms
-from synthface.shards.labels import columns_of, values_of
+from synthface.shards.labels import IN_THIS_THREAD, columns_of, values_of
 from synthface.spec.names import AUDIT_LIMITS
 from synthface.storage import Store, open_store
 
@@ -276,7 +276,7 @@ class _Reader:
         wanted += [f"expression_{action}" for action in self._names]
         wanted += ["landmarks68_px"] * self._has_landmarks + ["crop_matrix"] * self._is_cropped
         with self._store.open(name) as file:
-            table = pq.read_table(pa.PythonFile(file, mode="r"), columns=wanted)
+            table = pq.read_table(pa.PythonFile(file, mode="r"), columns=wanted, **IN_THIS_THREAD)
         return {column.name: values_of(table.column(column.name), column) for column in columns_of(table.schema)}
 
     def _read(

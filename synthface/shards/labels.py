@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Rows per row group, whatever the tile: part of the bytes.
 ROW_GROUP = 2048
+#: For `read_table` of a Python file: a thread of Arrow's own that still holds it when the interpreter ends aborts the process.
+IN_THIS_THREAD: Mapping[str, bool] = {"use_threads": False, "pre_buffer": False}
 _CODEC = {"compression": "zstd", "compression_level": 3}
 
 

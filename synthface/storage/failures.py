@@ -33,7 +33,9 @@ def output_error(what: str, error: BaseException, needs: str = "") -> OutputErro
             f"{what}: no space left ({reason}){'; ' + needs if needs else ''}; nothing committed so far is lost: free some "
             "space, or give another --out, and run the same command again"
         )
-    return OutputError(f"{what}: can't be written ({reason}); check that the folder exists, is yours and isn't read-only")
+    return OutputError(
+        f"{what}: can't be written ({reason}); check that the folder exists, is yours and isn't read-only"
+    )
 
 
 @contextlib.contextmanager

@@ -141,7 +141,12 @@ def test_crops_are_put_back_before_they_are_read(tmp_path: Path) -> None:
 def test_limits_can_be_set_and_taken_away(dataset: Path) -> None:
     strict = look(dataset, limits={"identity": 1e-6})
     assert len(strict.failed) == NUM
-    assert look(dataset, limits={"identity": None}).factors.keys() == {"pose_deg", "lighting", "landmarks"}
+    assert look(dataset, limits={"identity": None}).factors.keys() == {
+        "pose_deg",
+        "expression",
+        "lighting",
+        "landmarks",
+    }
     with pytest.raises(DatasetError, match="no limit 'poze'"):
         look(dataset, limits={"poze": 1.0})
 
