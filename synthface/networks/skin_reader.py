@@ -22,6 +22,7 @@ from synthface.factors.lighting import CONSTANTS, LAMBERT
 from synthface.morphable import camera
 from synthface.morphable.lighting import sh_basis, srgb_to_linear
 from synthface.morphable.model import rotation_matrix
+from synthface.networks.points import in_picture
 
 #: Of a point's colour given its albedo's mean, as a share of it: what skins differ in, and the points of one skin alike.
 _SPREAD = 0.25
@@ -136,8 +137,7 @@ class SkinReader(nn.Module):
         turn = rotation_matrix(pose_rad).transpose(1, 2)
         world = (self.mean + (coefficients @ self.linear).reshape(len(images), -1, 3)) @ turn
         normals = self.normals @ turn
-        own = camera.to_pixels(world, 1) - 0.5
-        places = view[:, None, :1].exp() * own + 0.5 + view[:, None, 1:]
+        places = in_picture(world, view)
         seen = F.grid_sample(small, places[:, :, None] * 2 - 1, align_corners=False, padding_mode="border")
         ray = F.normalize(world.new_tensor([0.0, 0.0, camera.DISTANCE_DM]) - world, dim=-1)
         facing = (((normals * ray).sum(-1) - _FLATTEST) / (1 - _FLATTEST)).clamp(0, 1)
@@ -150,7 +150,6 @@ class SkinReader(nn.Module):
         """Numbers (N, 27) of the light, and the shading (N, P, 3) it makes."""
         mean, spread = (value.reshape(3, 9) for value in light)
         basis = sh_basis(normals) * torch.as_tensor(LAMBERT, dtype=normals.dtype, device=normals.device)
-        found = torch.zeros(len(colours), 3, 9, dtype=colours.dtype, device=colours.device)
         unit = torch.eye(9, dtype=colours.dtype, device=colours.device)
         trust = torch.ones_like(weight)
         size = (mean[:, 0].mean() * LAMBERT[0] * CONSTANTS[0]).clamp_min(0.1) * _SPREAD

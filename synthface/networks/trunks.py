@@ -157,10 +157,9 @@ class LandmarkReader(nn.Module):
     def seen(self, images: Tensor) -> Tensor:
         """Landmarks (468 · 3; x right, y down, z away, fractions of the picture) and maps, flat, (N, S)."""
         with torch.no_grad():
-            whole = torch.zeros(len(images), 468, 2, dtype=images.dtype, device=images.device)
             # At first sight: the picture and half as much again around it, upright.
             turn = torch.eye(2, dtype=images.dtype, device=images.device).expand(len(images), 2, 2) * _ROOM
-            first, _ = self._look(images, turn, torch.full_like(whole[:, 0], 0.5))
+            first, _ = self._look(images, turn, images.new_full((len(images), 2), 0.5))
             turn, middle = _square(first[..., :2])
         landmarks, maps = self._look(images, turn, middle)
         return torch.cat([landmarks.flatten(1), maps], dim=1)

@@ -15,12 +15,11 @@ from synthface.morphable import camera
 from synthface.morphable.model import Factors, MorphableModel
 from synthface.networks.backbones import BACKBONES, BackboneConfig, Unit, fold
 from synthface.networks.folders import CONFIG, WEIGHTS
+from synthface.networks.points import Points, in_picture
 from synthface.networks.reconstruction import (
     KIND,
-    Points,
     Reconstruction,
     ReconstructionConfig,
-    in_picture,
     load_reconstruction,
     new_reconstruction,
     reconstruction,

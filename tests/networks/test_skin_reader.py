@@ -8,7 +8,7 @@ from torch import Tensor
 from synthface.factors import lighting
 from synthface.morphable.model import Factors, MorphableModel
 from synthface.morphable.render import render
-from synthface.networks.reconstruction import Points
+from synthface.networks.points import Points
 from synthface.networks.skin_reader import Anatomy, SkinReader, SkinReaderConfig, farthest_points
 from tests.toy import sphere_basis
 

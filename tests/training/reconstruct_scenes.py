@@ -74,6 +74,6 @@ def write_photos(folder: Path, basis: MorphableBasis, num: int = 9, num_landmark
 
 
 def _landmarks(model: MorphableModel, factors: Factors, view: torch.Tensor) -> np.ndarray:
-    from synthface.networks.reconstruction import in_picture
+    from synthface.networks.points import in_picture
 
     return in_picture(model(factors).vertices[:, model.landmarks68], view)[0].numpy()

@@ -17,7 +17,7 @@ from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.model import Factors, MorphableModel
 from synthface.networks.backbones import BackboneConfig
 from synthface.networks.mapping import LambdaSizes
-from synthface.networks.reconstruction import in_picture
+from synthface.networks.points import in_picture
 from tests.training.reconstruct_scenes import VIEW, factors_of, write_photos
 from training.lambda_table import read_table
 from training.mirror import mirror_matrix

@@ -213,7 +213,7 @@ def test_extraction_writes_a_lambda_table_with_where_and_how_well(folder: Path) 
     assert view.shape == (6, 3)
     # The crop takes the canvas (here the source) to the view of the camera: the camera's own landmarks land on those given.
     from synthface.morphable.model import MorphableModel
-    from synthface.networks.reconstruction import in_picture
+    from synthface.networks.points import in_picture
 
     model = MorphableModel(BASIS)
     own = in_picture(model(table.factors()).vertices[:, model.landmarks68], torch.zeros(6, 3)) * FRAME_PX

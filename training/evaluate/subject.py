@@ -14,7 +14,7 @@ from synthface.generators.base import Generator
 from synthface.morphable.basis import MorphableBasis
 from synthface.networks.mapping import LambdaSizes, broadcast
 from synthface.networks.noise import noise_maps
-from synthface.networks.reconstruction import Points
+from synthface.networks.points import Points
 from synthface.networks.truncation import Kind, Truncation
 
 

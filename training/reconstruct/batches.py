@@ -13,7 +13,7 @@ from torch import Tensor
 from synthface.factors.mirror import Mirror
 from synthface.morphable.basis import MorphableBasis
 from synthface.networks.mapping import LambdaSizes
-from synthface.networks.reconstruction import Points
+from synthface.networks.points import Points
 from training.lambda_table import LambdaTable
 from training.mirror import mirror_matrix
 from training.reconstruct.bank import Bank

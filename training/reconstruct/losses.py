@@ -21,7 +21,8 @@ from synthface.morphable.basis import MorphableBasis
 from synthface.morphable.lighting import linear_to_srgb, shading
 from synthface.morphable.model import Factors, rotation_matrix
 from synthface.networks.mapping import LambdaSizes
-from synthface.networks.reconstruction import Points, Reconstructed, Reconstruction, in_picture
+from synthface.networks.points import Points, in_picture
+from synthface.networks.reconstruction import Reconstructed, Reconstruction
 from training.fit.correspondence import FILE, Correspondence
 
 #: Between the outer corners of the mean head's eyes, dm: what landmark errors are over.

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from synthface.factors import lighting
 from synthface.networks.mapping import LambdaSizes
-from synthface.networks.reconstruction import Points, Reconstructed, Reconstruction
+from synthface.networks.points import Points
+from synthface.networks.reconstruction import Reconstructed, Reconstruction
 from training.reconstruct.batches import Batch
 from training.reconstruct.losses import landmark_error
 

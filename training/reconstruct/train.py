@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from synthface.morphable.model import Factors, MorphableModel
+from synthface.networks.points import Points
 from synthface.networks.recognition import Recogniser, centred_similarity
-from synthface.networks.reconstruction import Points, Reconstruction, ReconstructionConfig, new_reconstruction
+from synthface.networks.reconstruction import Reconstruction, ReconstructionConfig, new_reconstruction
 from synthface.networks.trunks import FaceMeshTrunk, LandmarkReader
 from training.checkpoint import (
     load_latest,
